@@ -1,0 +1,19 @@
+#pragma once
+// BF16: the upper half of binary32.
+#include "kernels/blocks/importance.h"
+#include "kernels/half.h"
+
+namespace lq::kernels {
+
+struct BlockBF16 {
+  static constexpr int kValues = 1;
+  std::uint16_t value;
+};
+static_assert(sizeof(BlockBF16) == 2, "BF16 is stored on disk: layout is fixed");
+
+LQ_HD void decode(const BlockBF16& b, float* out) { *out = bfloat_to_float(b.value); }
+LQ_HD void encode(const float* x, const Importance&, BlockBF16& b) {
+  b.value = float_to_bfloat(*x);
+}
+
+}  // namespace lq::kernels

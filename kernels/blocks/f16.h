@@ -1,0 +1,17 @@
+#pragma once
+// F16: IEEE binary16.
+#include "kernels/blocks/importance.h"
+#include "kernels/half.h"
+
+namespace lq::kernels {
+
+struct BlockF16 {
+  static constexpr int kValues = 1;
+  std::uint16_t value;
+};
+static_assert(sizeof(BlockF16) == 2, "F16 is stored on disk: layout is fixed");
+
+LQ_HD void decode(const BlockF16& b, float* out) { *out = half_to_float(b.value); }
+LQ_HD void encode(const float* x, const Importance&, BlockF16& b) { b.value = float_to_half(*x); }
+
+}  // namespace lq::kernels

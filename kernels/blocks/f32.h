@@ -1,0 +1,17 @@
+#pragma once
+// F32: values as they are.
+#include "kernels/blocks/importance.h"
+#include "kernels/hd.h"
+
+namespace lq::kernels {
+
+struct BlockF32 {
+  static constexpr int kValues = 1;
+  float value;
+};
+static_assert(sizeof(BlockF32) == 4, "F32 is stored on disk: layout is fixed");
+
+LQ_HD void decode(const BlockF32& b, float* out) { *out = b.value; }
+LQ_HD void encode(const float* x, const Importance&, BlockF32& b) { b.value = *x; }
+
+}  // namespace lq::kernels

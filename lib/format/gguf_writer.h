@@ -1,0 +1,39 @@
+#pragma once
+// Writes a GGUF version 3 file: everything is declared first, then data is written in any order.
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "lib/format/metadata.h"
+#include "lib/format/tensor.h"
+#include "lib/io/atomic_file.h"
+
+namespace lq {
+
+/// The file appears under its name when finish() returns; before that nothing does. Tensor data
+/// starts at a multiple of 32 bytes and every tensor, also the last, is padded with zeros to one.
+/// Shapes are written as they are (callers trim them). Throws Error(file).
+class GgufWriter {
+ public:
+  GgufWriter(const std::filesystem::path& path, const Metadata& metadata,
+             std::span<const TensorInfo> tensors, Existing existing);
+
+  std::uint64_t total_bytes() const { return total_bytes_; }
+  /// Writes bytes of tensor `index` at `offset` within it. Safe from several threads for disjoint
+  /// parts.
+  void write(std::size_t index, std::uint64_t offset, std::span<const std::byte> bytes);
+  void finish();
+
+ private:
+  std::vector<std::uint64_t> starts_;  ///< file offset of each tensor
+  std::vector<std::uint64_t> sizes_;
+  std::uint64_t total_bytes_ = 0;
+  std::unique_ptr<AtomicFile> file_;
+};
+
+/// The size that GgufWriter would give the file.
+std::uint64_t gguf_file_bytes(const Metadata& metadata, std::span<const TensorInfo> tensors);
+
+}  // namespace lq

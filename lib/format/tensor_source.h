@@ -1,0 +1,39 @@
+#pragma once
+// An opened model, whatever its file format.
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/format/metadata.h"
+#include "lib/format/tensor.h"
+
+namespace lq {
+
+/// Tensors and metadata of a model. Tensor data stays in the file mapping until it is read.
+/// Thread-safe after construction.
+class TensorSource {
+ public:
+  virtual ~TensorSource() = default;
+  virtual const std::string& name() const = 0;   ///< path, for messages
+  virtual std::string_view format() const = 0;   ///< "GGUF 3", "safetensors"
+  virtual const Metadata& metadata() const = 0;  ///< GGUF's keys; empty for Hugging Face folders
+  virtual const std::vector<TensorInfo>& tensors() const = 0;  ///< in file order
+  /// Bytes of tensor `index`, exactly tensors()[index].bytes() long.
+  virtual std::span<const std::byte> data(std::size_t index) const = 0;
+  /// Tells that a part of data(index) is not needed for now (keeps resident memory small).
+  virtual void release(std::size_t index, std::span<const std::byte> part) const = 0;
+  /// Files that this source reads.
+  virtual std::vector<std::filesystem::path> files() const = 0;
+
+  std::optional<std::size_t> find(std::string_view tensor_name) const;
+};
+
+/// Opens a model by its content: a row of sources.def for each format. Throws Error(file | input |
+/// unsupported).
+std::unique_ptr<TensorSource> open_source(const std::filesystem::path& path);
+
+}  // namespace lq

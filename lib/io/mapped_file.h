@@ -1,0 +1,35 @@
+#pragma once
+// A whole file as read-only memory.
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+
+namespace lq {
+
+/// Maps a regular file. A file compressed with zstd (by its first bytes) is expanded into an
+/// unnamed temporary file and that is mapped, so that every reader takes `.zst` without knowing it.
+/// Throws Error(file) when the file cannot be opened or is not a regular file.
+class MappedFile {
+ public:
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+
+  const std::string& name() const { return name_; }            ///< the path as given, for messages
+  std::span<const std::byte> bytes() const { return bytes_; }  ///< empty for an empty file
+  /// Tells the kernel that `part` of bytes() is not needed for now, so that it does not count as
+  /// resident.
+  void release(std::span<const std::byte> part) const noexcept;
+  /// Device and inode of the file, to tell whether two paths are the same file.
+  std::pair<std::uint64_t, std::uint64_t> identity() const { return identity_; }
+
+ private:
+  std::string name_;
+  std::span<const std::byte> bytes_;
+  std::pair<std::uint64_t, std::uint64_t> identity_;
+};
+
+}  // namespace lq
