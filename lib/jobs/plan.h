@@ -1,0 +1,66 @@
+#pragma once
+// The outputs that a conversion or quantization will write and how each is made: printed, sized and
+// checked before a byte is written.
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/base/json.h"
+#include "lib/base/monitor.h"
+#include "lib/format/tensor_source.h"
+#include "lib/io/atomic_file.h"
+
+namespace lq {
+
+/// One tensor to be written.
+struct PlannedTensor {
+  TensorInfo output;               ///< name, type and shape as written
+  DType wanted_type = DType::F32;  ///< what the request or recipe asked for
+  std::string reason;  ///< why the type is what it is: "recipe", "row length 80 is not a multiple
+                       ///< of 256", ...
+
+  const TensorSource* source = nullptr;  ///< null: `values` holds the content
+  std::size_t source_index = 0;
+  std::vector<float> values;  ///< of a generated tensor, [rows][row length]
+  /// Source row of output row i; null: the same. Rows are counted over all dimensions but the
+  /// first.
+  std::function<std::uint64_t(std::uint64_t)> source_row;
+
+  DType source_type() const;
+};
+
+/// A file to be written. Sources outlive the plan.
+struct Plan {
+  Metadata metadata;
+  std::vector<PlannedTensor> tensors;  ///< in file order
+
+  std::uint64_t file_bytes() const;
+  double bits_per_weight() const;  ///< over tensors of at least two dimensions
+  std::size_t fallbacks() const;   ///< tensors whose type is not the wanted one
+};
+
+struct WriteOptions {
+  int threads = 1;
+  Existing existing = Existing::refuse;
+  std::uint64_t memory_limit = 0;  ///< bytes of working memory; 0: the default of 128 MiB
+};
+
+/// Writes the plan as GGUF: reads rows, converts to binary32 where the types differ, encodes,
+/// writes at known offsets. The bytes do not depend on the number of threads. Values that a type
+/// cannot hold (NaN, infinity) end in Error(input) that names the tensor and the element. Throws
+/// Error(file | input | interrupted).
+void write_plan(const Plan& plan, const std::filesystem::path& output, const WriteOptions& options,
+                Monitor& monitor);
+
+/// Bytes of working memory that write_plan needs, mapped input not counted.
+std::uint64_t peak_memory_bytes(const Plan& plan, const WriteOptions& options);
+
+/// lq.<tool>.plan/1 without its envelope: tensors, total_bytes, bits_per_weight, fallbacks, ...
+OrderedJson plan_json(const Plan& plan, const std::filesystem::path& output,
+                      const WriteOptions& options);
+
+}  // namespace lq
