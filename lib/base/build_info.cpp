@@ -1,0 +1,10 @@
+#include "lib/base/build_info.h"
+
+namespace lq {
+
+const BuildInfo& build_info() {
+  static constexpr BuildInfo kInfo = {LQ_VERSION, LQ_BUILD_TYPE, LQ_COMPILER};
+  return kInfo;
+}
+
+}  // namespace lq
