@@ -68,14 +68,28 @@ struct ArchSpec {
   RopeStyle rope = RopeStyle::split_halves;
   /// Every n-th layer has no rotation (layers n-1, 2n-1, ...); 0: all have.
   int no_rope_every = 0;
-  std::span<const ExtraKey> extra_keys;
-  std::span<const VocabularySource> vocabulary;
+  std::span<const ExtraKey> extra_keys = {};
+  std::span<const VocabularySource> vocabulary = {};
+  /// tokenizer_config.json's add_prefix_space becomes a key of its own, before the vocabulary.
+  bool writes_space_prefix = false;
 };
+
+namespace archs {
+#define LQ_ARCH(id) extern const ArchSpec id;
+#include "lib/model/archs.def"
+#undef LQ_ARCH
+}  // namespace archs
 
 /// All families, a row of archs.def each.
 std::span<const ArchSpec* const> all_archs();
 /// Null when unknown.
 const ArchSpec* find_arch(std::string_view gguf_name);
+/// The family and class of a config.json "architectures" entry; nulls when unknown.
+struct HfMatch {
+  const ArchSpec* arch = nullptr;
+  const HfClass* hf_class = nullptr;
+};
+HfMatch find_hf_class(std::string_view class_name);
 /// Comma-separated names for messages.
 std::string supported_archs();
 
@@ -88,6 +102,8 @@ RuleMatch match_gguf_name(const ArchSpec& arch, std::string_view gguf_name);
 RuleMatch match_hf_name(const ArchSpec& arch, std::string_view hf_name);
 /// `pattern` with its "{}" replaced.
 std::string layer_name(std::string_view pattern, int layer);
+/// Null when the family has no tensor of that name (a pattern, "{}" for the layer).
+const TensorRule* find_rule(const ArchSpec& arch, std::string_view gguf_pattern);
 /// The shape (GGUF order) that a rule demands.
 std::vector<std::uint64_t> rule_shape(const TensorRule& rule, const HParams& hparams, int n_vocab);
 
