@@ -2,6 +2,7 @@
 // The key-value part of a model file, in file order. Types are GGUF's (specification: GGUF version
 // 3).
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -29,9 +30,13 @@ enum class ValueType : std::uint32_t {
 };
 const char* name_of(ValueType type);
 
-/// One value: a scalar or an array of scalars. Integers of every width are kept as 64 bits, floats
-/// as double (exact for f32); `type`, and `element` for arrays, say how they are stored. Booleans
-/// in arrays are 0 or 1.
+/// Bytes of a stored value of a fixed size; 0 for strings and arrays.
+std::size_t stored_bytes(ValueType type);
+
+/// One value: a scalar or an array of scalars; `type`, and `element` for arrays, say how they are
+/// stored. In `data`: u64 is uint64_t, every other integer int64_t, f32 and f64 double (exact for
+/// f32). In arrays: u64 is uint64_t, other integers and booleans (0 or 1) int64_t, f32 float, f64
+/// double.
 struct Value {
   using Data = std::variant<std::int64_t, std::uint64_t, double, bool, std::string,
                             std::vector<std::int64_t>, std::vector<std::uint64_t>,
@@ -67,6 +72,7 @@ class Metadata {
 
   explicit Metadata(std::string file_name = "metadata") : file_name_(std::move(file_name)) {}
   const std::string& file_name() const { return file_name_; }
+  /// In file order. Only for looking: set() and remove() invalidate it.
   const std::vector<Entry>& entries() const { return entries_; }
 
   const Value* find(std::string_view key) const;
@@ -89,13 +95,21 @@ class Metadata {
   std::optional<bool> find_bool(std::string_view key) const;
   std::optional<std::string> find_string(std::string_view key) const;
   std::optional<std::vector<std::string>> find_strings(std::string_view key) const;
+  /// find_strings() without a copy; null when missing. Valid until the metadata changes.
+  const std::vector<std::string>* view_strings(std::string_view key) const;
   std::optional<std::vector<std::int64_t>> find_integers(std::string_view key) const;
-  std::optional<std::vector<float>> find_floats(std::string_view key) const;
+  std::optional<std::vector<float>> find_floats(std::string_view key) const;  ///< f32 or f64
 
  private:
   std::string file_name_;
   std::vector<Entry> entries_;
-  std::unordered_map<std::string, std::size_t> index_;
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view key) const {
+      return std::hash<std::string_view>()(key);
+    }
+  };
+  std::unordered_map<std::string, std::size_t, Hash, std::equal_to<>> index_;
 };
 
 }  // namespace lq

@@ -14,8 +14,9 @@ namespace lq {
 struct TensorInfo {
   std::string name;
   DType type = DType::F32;
-  std::vector<std::uint64_t>
-      shape;  ///< 1 to 4 dimensions; the product was checked to fit when read
+  /// GGUF: 1 to 4 dimensions of at least 1. Hugging Face: any number, none for a scalar. bytes()
+  /// was checked to fit when read.
+  std::vector<std::uint64_t> shape;
 
   std::uint64_t row_length() const { return shape.empty() ? 1 : shape[0]; }
   /// Product of all dimensions but the first.
@@ -27,5 +28,8 @@ struct TensorInfo {
 
 /// "[2048, 512]" for messages and tables.
 std::string shape_text(std::span<const std::uint64_t> shape);
+
+/// `shape` without dimensions of 1 at its end, but at least one dimension, as quantizers write it.
+std::vector<std::uint64_t> trimmed_shape(std::span<const std::uint64_t> shape);
 
 }  // namespace lq

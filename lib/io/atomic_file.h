@@ -6,6 +6,8 @@
 #include <span>
 #include <string>
 
+#include "lib/io/descriptor.h"
+
 namespace lq {
 
 /// What to do when the output's name is taken.
@@ -13,8 +15,10 @@ enum class Existing { refuse, replace };
 
 /// Writes to an unnamed file in the output's directory (a named temporary where the file system has
 /// no unnamed ones); commit() syncs it and gives it its name in one step. Without commit() nothing
-/// is left, even when the process is killed. Outputs that are not regular files (/dev/stdout, a
-/// pipe, /dev/null) are written directly, in order. All methods throw Error(file).
+/// is left, even when the process is killed. A symbolic link is followed, and a replaced file's
+/// permissions are kept. Outputs that are not regular files (/dev/stdout, a pipe, /dev/null) take
+/// append() directly; what write_at() gives them is collected in an unnamed temporary file and
+/// passed on by commit(). Use one of the two per file. All methods throw Error(file).
 class AtomicFile {
  public:
   AtomicFile(const std::filesystem::path& path, Existing existing);
@@ -23,25 +27,35 @@ class AtomicFile {
   AtomicFile& operator=(const AtomicFile&) = delete;
 
   const std::string& name() const { return name_; }
-  /// Reserves disk space, so that a full disk is reported before the work.
+  /// Reserves disk space, so that a full disk is reported before the work. The file is at least
+  /// this long from then on, with zeros where nothing is written.
   void reserve(std::uint64_t n_bytes);
   void append(std::span<const std::byte> bytes);
-  /// Safe from several threads at once for disjoint ranges. Not for outputs that are not regular
-  /// files.
+  /// Safe from several threads at once for disjoint ranges. An output that is not seekable() needs
+  /// reserve() first.
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes);
-  bool seekable() const { return seekable_; }
+  /// False for outputs that are not regular files.
+  bool seekable() const { return !direct_; }
   void commit();
 
  private:
-  std::string name_;
-  std::filesystem::path path_, temporary_;
+  void open_direct();
+  void open_temporary();
+  void give_name();
+  void pass_on();
+
+  std::string name_;                 ///< as given, for messages
+  std::filesystem::path path_;       ///< where the file will be: links resolved
+  std::filesystem::path temporary_;  ///< of a named temporary; empty for an unnamed one
   Existing existing_;
-  int descriptor_ = -1;
-  bool seekable_ = true;
+  Descriptor file_;       ///< what append() and write_at() write to
+  Descriptor direct_;     ///< an output that is not a regular file
+  bool collect_ = false;  ///< file_ is to be copied to direct_
 };
 
-/// Throws Error(usage) if `output` is the same file as `input` (by device and inode), or
-/// Error(file) if it exists and may not be replaced. Called before any work is done.
+/// Throws Error(usage) if `output` is the same file as one of `inputs` (by device and inode, so
+/// links are seen through), or Error(file) if it is a directory, or exists and may not be replaced,
+/// or its directory is missing. Called before any work is done.
 void check_output(const std::filesystem::path& output, Existing existing,
                   std::span<const std::filesystem::path> inputs);
 

@@ -5,12 +5,15 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <utility>
 
 namespace lq {
 
 /// Maps a regular file. A file compressed with zstd (by its first bytes) is expanded into an
 /// unnamed temporary file and that is mapped, so that every reader takes `.zst` without knowing it.
-/// Throws Error(file) when the file cannot be opened or is not a regular file.
+/// Throws Error(file) when the file cannot be opened or is not a regular file, Error(input) when
+/// compressed content is damaged or expands without measure (expansion_limit()). Nothing is read
+/// before it is used.
 class MappedFile {
  public:
   explicit MappedFile(const std::filesystem::path& path);
