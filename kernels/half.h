@@ -19,6 +19,10 @@ LQ_HD float bits_float(std::uint32_t bits) {
   return value;
 }
 
+LQ_HD bool float_is_finite(float value) { return (float_bits(value) & 0x7f800000u) != 0x7f800000u; }
+LQ_HD bool half_is_finite(std::uint16_t half) { return (half & 0x7c00u) != 0x7c00u; }
+LQ_HD bool bfloat_is_finite(std::uint16_t value) { return (value & 0x7f80u) != 0x7f80u; }
+
 /// Exact.
 LQ_HD float half_to_float(std::uint16_t half) {
   const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;

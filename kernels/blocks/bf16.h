@@ -16,4 +16,6 @@ LQ_HD void encode(const float* x, const Importance&, BlockBF16& b) {
   b.value = float_to_bfloat(*x);
 }
 
+LQ_HD bool valid(const BlockBF16& b) { return bfloat_is_finite(b.value); }
+
 }  // namespace lq::kernels

@@ -32,11 +32,20 @@ void encode_row(const float* row, const float* importance, void* blocks,
   }
 }
 
+template <class Block>
+bool valid_row(const void* blocks, std::size_t n_values) noexcept {
+  const auto* block = static_cast<const Block*>(blocks);
+  for (std::size_t i = 0; i < n_values; i += Block::kValues)
+    if (!valid(*block++)) return false;
+  return true;
+}
+
 constexpr DTypeTraits kTraits[] = {
-#define LQ_DTYPE(id, name, Block, gguf_id, max_rmse) \
-  {name, gguf_id, Block::kValues, sizeof(Block), max_rmse, decode_row<Block>, encode_row<Block>},
+#define LQ_DTYPE(id, name, Block, gguf_id, max_rmse)              \
+  {name,     gguf_id,           Block::kValues,    sizeof(Block), \
+   max_rmse, decode_row<Block>, encode_row<Block>, valid_row<Block>},
 #define LQ_STORAGE(id, name, gguf_id, values, bytes) \
-  {name, gguf_id, values, bytes, 0, nullptr, nullptr},
+  {name, gguf_id, values, bytes, 0, nullptr, nullptr, nullptr},
 #include "kernels/blocks/dtypes.def"
 #undef LQ_DTYPE
 #undef LQ_STORAGE

@@ -32,6 +32,9 @@ struct DTypeTraits {
   /// copied.
   void (*encode)(const float* row, const float* importance, void* blocks,
                  std::size_t n_values) noexcept;
+  /// Whether every scale, or every value of a float type, is a finite number. Null for types that
+  /// can only be copied.
+  bool (*valid)(const void* blocks, std::size_t n_values) noexcept;
 
   bool has_codec() const { return decode != nullptr; }
   /// Bytes of `n_values` (a multiple of `values`) stored values.

@@ -14,4 +14,6 @@ static_assert(sizeof(BlockF16) == 2, "F16 is stored on disk: layout is fixed");
 LQ_HD void decode(const BlockF16& b, float* out) { *out = half_to_float(b.value); }
 LQ_HD void encode(const float* x, const Importance&, BlockF16& b) { b.value = float_to_half(*x); }
 
+LQ_HD bool valid(const BlockF16& b) { return half_is_finite(b.value); }
+
 }  // namespace lq::kernels

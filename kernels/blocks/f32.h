@@ -1,7 +1,7 @@
 #pragma once
 // F32: values as they are.
 #include "kernels/blocks/importance.h"
-#include "kernels/hd.h"
+#include "kernels/half.h"
 
 namespace lq::kernels {
 
@@ -13,5 +13,7 @@ static_assert(sizeof(BlockF32) == 4, "F32 is stored on disk: layout is fixed");
 
 LQ_HD void decode(const BlockF32& b, float* out) { *out = b.value; }
 LQ_HD void encode(const float* x, const Importance&, BlockF32& b) { b.value = *x; }
+
+LQ_HD bool valid(const BlockF32& b) { return float_is_finite(b.value); }
 
 }  // namespace lq::kernels

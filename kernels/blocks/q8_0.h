@@ -1,10 +1,9 @@
 #pragma once
 // Q8_0: 32 signed 8-bit codes under one half-precision scale; 8.5 bits a value.
-#include <cmath>
 #include <cstdint>
 
 #include "kernels/blocks/importance.h"
-#include "kernels/half.h"
+#include "kernels/blocks/scale_search.h"
 
 namespace lq::kernels {
 
@@ -23,13 +22,13 @@ LQ_HD void decode(const BlockQ8_0& b, float* out) {
 /// Importance is unused: rounding to the scale of the largest magnitude leaves no choice. The codes
 /// are made with the scale before it is rounded to binary16.
 LQ_HD void encode(const float* x, const Importance&, BlockQ8_0& b) {
-  float peak = 0;
-  for (int i = 0; i < BlockQ8_0::kValues; ++i) peak = fmaxf(peak, fabsf(x[i]));
-  const float scale = peak / 127;
+  const float scale = fabsf(peak_value(x, BlockQ8_0::kValues)) / 127;
   const float inverse = scale != 0 ? 1 / scale : 0;
   b.scale = float_to_half(scale);
   for (int i = 0; i < BlockQ8_0::kValues; ++i)
-    b.code[i] = static_cast<std::int8_t>(roundf(x[i] * inverse));
+    b.code[i] = static_cast<std::int8_t>(round_away(x[i] * inverse) & 0xff);
 }
+
+LQ_HD bool valid(const BlockQ8_0& b) { return half_is_finite(b.scale); }
 
 }  // namespace lq::kernels

@@ -1,0 +1,114 @@
+#pragma once
+// What Q4_K and Q5_K share: 8 groups of 32 codes, each with a 6-bit scale and minimum.
+#include <cstdint>
+
+#include "kernels/blocks/importance.h"
+#include "kernels/blocks/scale_search.h"
+
+namespace lq::kernels {
+
+/// Value = scale * group scale * code - min * group minimum.
+struct AffineGroups {
+  static constexpr int kGroup = 32;  ///< values under one scale and minimum
+  static constexpr int kGroups = 8;
+  std::uint16_t scale;      ///< binary16
+  std::uint16_t min;        ///< binary16
+  std::uint8_t packed[12];  ///< scales and minimums of the groups: group_scale(), group_min()
+};
+
+/// 6 bits each. Bytes 0..3: scales 0..3, bytes 4..7: minimums 0..3; their upper 2 bits are those of
+/// groups 4..7, whose lower 4 bits are in bytes 8..11, scale in the low nibble.
+LQ_HD int group_scale(const AffineGroups& g, int j) {
+  return j < 4 ? g.packed[j] & 63 : (g.packed[j + 4] & 15) | ((g.packed[j - 4] >> 6) << 4);
+}
+LQ_HD int group_min(const AffineGroups& g, int j) {
+  return j < 4 ? g.packed[j + 4] & 63 : (g.packed[j + 4] >> 4) | ((g.packed[j] >> 6) << 4);
+}
+LQ_HD void store_groups(const std::uint8_t* scale, const std::uint8_t* min, AffineGroups& g) {
+  for (int j = 0; j < 4; ++j) {
+    g.packed[j] = static_cast<std::uint8_t>((scale[j] | ((scale[j + 4] >> 4) << 6)) & 0xff);
+    g.packed[j + 4] = static_cast<std::uint8_t>((min[j] | ((min[j + 4] >> 4) << 6)) & 0xff);
+    g.packed[j + 8] = static_cast<std::uint8_t>((scale[j + 4] & 15) | ((min[j + 4] & 15) << 4));
+  }
+}
+
+/// Stores 8 values that are not negative as 6-bit multiples of a common unit. Returns the unit.
+LQ_HD float quantize_to_6_bits(const float* x, std::uint8_t* code) {
+  const float largest = largest_or_zero(x, AffineGroups::kGroups);
+  const float inverse = largest > 0 ? 63 / largest : 0;
+  for (int j = 0; j < AffineGroups::kGroups; ++j) {
+    const auto l = static_cast<std::uint8_t>(round_even(inverse * x[j]));
+    code[j] = l < 63 ? l : 63;
+  }
+  return largest / 63;
+}
+
+/// Fits every group, then scales and minimums of the groups.
+template <int kMax>
+LQ_HD void fit_groups(const float* x, const Importance& hints, const AffineCandidates& plain,
+                      AffineGroups& g, std::uint8_t* code) {
+  constexpr int n = AffineGroups::kGroup, groups = AffineGroups::kGroups;
+  float scale[groups], min[groups], total[groups], weight[n];
+  const float mean_square = hints.weight ? 2 * sum_of_squares(x, 256) / 256 : 0;
+  for (int j = 0; j < groups; ++j) {
+    const float* xj = x + n * j;
+    if (hints.weight) {
+      total[j] = importance_weights<n>(xj, hints.weight + n * j, mean_square, weight);
+    } else {
+      const float root_mean_square = sqrtf(sum_of_squares(xj, n) / n);
+      for (int i = 0; i < n; ++i) weight[i] = root_mean_square + fabsf(xj[i]);
+    }
+    const AffineFit fit = search_affine<n, kMax>(
+        xj, weight, hints.weight ? kImportanceCandidates : plain, code + n * j);
+    scale[j] = fit.scale;
+    min[j] = fit.min;
+  }
+  std::uint8_t scale_code[groups], min_code[groups];
+  if (hints.weight) {
+    g.scale = float_to_half(search_positive<groups, 63>(scale, total, scale_code));
+    g.min = float_to_half(search_positive<groups, 63>(min, total, min_code));
+  } else {
+    g.scale = float_to_half(quantize_to_6_bits(scale, scale_code));
+    g.min = float_to_half(quantize_to_6_bits(min, min_code));
+  }
+  if (kMax == 31) {  // codes that wrapped in the search: only Q5_K clamps them
+    for (int j = 0; j < groups; ++j) {
+      if (scale_code[j] > 63) scale_code[j] = 63;
+      if (min_code[j] > 63) min_code[j] = 63;
+    }
+  }
+  store_groups(scale_code, min_code, g);
+}
+
+/// Chooses scales and minimums for 256 values, then the codes in [0, kMax] that are nearest under
+/// the scales as they are stored. `plain`: candidates without an importance matrix.
+template <int kMax>
+LQ_HD void encode_groups(const float* x, const Importance& hints, const AffineCandidates& plain,
+                         AffineGroups& g, std::uint8_t* code) {
+  fit_groups<kMax>(x, hints, plain, g, code);
+  const float scale = half_to_float(g.scale), min = half_to_float(g.min);
+  for (int j = 0; j < AffineGroups::kGroups; ++j) {
+    const float step = scale * static_cast<float>(group_scale(g, j));
+    if (step == 0) continue;
+    const float low = min * static_cast<float>(group_min(g, j));
+    for (int i = AffineGroups::kGroup * j; i < AffineGroups::kGroup * (j + 1); ++i)
+      code[i] = static_cast<std::uint8_t>(clamp_int(round_even((x[i] + low) / step), 0, kMax));
+  }
+}
+
+/// The low 4 bits of 256 codes: byte 32 c + l holds those of the codes 64 c + l and 64 c + 32 + l.
+LQ_HD void store_nibble_pairs(const std::uint8_t* code, std::uint8_t* packed) {
+  for (int i = 0; i < 128; ++i) {
+    const std::uint8_t* c = code + 64 * (i / 32) + i % 32;
+    packed[i] = static_cast<std::uint8_t>((c[0] & 15) | ((c[32] & 15) << 4));
+  }
+}
+/// Group j's nibble l of 32.
+LQ_HD int nibble_of_group(const std::uint8_t* packed, int j, int l) {
+  const int byte = packed[32 * (j / 2) + l];
+  return j % 2 ? byte >> 4 : byte & 15;
+}
+
+LQ_HD bool valid(const AffineGroups& g) { return half_is_finite(g.scale) && half_is_finite(g.min); }
+
+}  // namespace lq::kernels

@@ -1,0 +1,48 @@
+#pragma once
+// Q5_0: 32 signed 5-bit codes under one half-precision scale; 5.5 bits a value.
+#include <cstdint>
+
+#include "kernels/blocks/importance.h"
+#include "kernels/blocks/nibbles.h"
+#include "kernels/blocks/scale_search.h"
+
+namespace lq::kernels {
+
+struct BlockQ5_0 {
+  static constexpr int kValues = 32;
+  std::uint16_t scale;    ///< binary16; value[i] = (code[i] - 16) * scale
+  std::uint8_t high[4];   ///< bit i % 8 of high[i / 8]: bit 4 of code i
+  std::uint8_t code[16];  ///< low 4 bits: code j in the low nibble of [j], code j + 16 in the high
+};
+static_assert(sizeof(BlockQ5_0) == 22, "Q5_0 is stored on disk: layout is fixed");
+
+LQ_HD void decode(const BlockQ5_0& b, float* out) {
+  const float scale = half_to_float(b.scale);
+  for (int i = 0; i < BlockQ5_0::kValues; ++i)
+    out[i] = static_cast<float>((nibble(b.code, i) | fifth_bit(b.high, i)) - 16) * scale;
+}
+
+LQ_HD void encode(const float* x, const Importance& hints, BlockQ5_0& b) {
+  constexpr int n = BlockQ5_0::kValues;
+  std::uint8_t code[n];
+  float scale;
+  if (hints.weight) {
+    float weight[n];
+    importance_weights<n>(x, hints.weight, hints.row_mean_square, weight);
+    scale = search_signed<n, 16>(x, weight, code);
+  } else {
+    scale = peak_value(x, n) / -16;
+    const float inverse = scale != 0 ? 1 / scale : 0;
+    for (int i = 0; i < n; ++i) {
+      const int rounded = truncate_int8(x[i] * inverse + 16.5f);
+      code[i] = static_cast<std::uint8_t>(rounded < 31 ? rounded : 31);
+    }
+  }
+  b.scale = float_to_half(scale);
+  store_fifth_bits(code, b.high);
+  store_nibbles(code, b.code);
+}
+
+LQ_HD bool valid(const BlockQ5_0& b) { return half_is_finite(b.scale); }
+
+}  // namespace lq::kernels
