@@ -3,7 +3,7 @@
 namespace lq {
 
 const BuildInfo& build_info() {
-  static constexpr BuildInfo kInfo = {LQ_VERSION, LQ_BUILD_TYPE, LQ_COMPILER};
+  static constexpr BuildInfo kInfo = {LQ_VERSION, LQ_BUILD_TYPE, LQ_COMPILER, LQ_CUDA_VERSION};
   return kInfo;
 }
 
