@@ -10,12 +10,11 @@
 namespace lq::kernels {
 
 /// y[t][r] = sum over c of W[r][c] * x[t][c], for rows r in [row_begin, row_end) and all n_tokens
-/// columns t. Single-threaded; the result of a row does not depend on which range it was computed
-/// in.
+/// rows t of x. Single-threaded. The bits of y[t][r] do not depend on the range nor on n_tokens.
 struct MatmulArgs {
-  const std::byte* w;  ///< [rows][cols] stored blocks, rows contiguous
-  std::size_t row_bytes;
-  int cols;
+  const std::byte* w;     ///< [rows][cols] stored blocks; a block is aligned as its type demands
+  std::size_t row_bytes;  ///< from one row to the next
+  int cols;               ///< whole blocks
   int row_begin, row_end;
   const float* x;  ///< [n_tokens][x_stride], first `cols` values of a row are used
   std::size_t x_stride;
@@ -25,42 +24,49 @@ struct MatmulArgs {
 };
 using MatmulFn = void (*)(const MatmulArgs&) noexcept;
 
-/// Scores and mixes one query head over a range of cached positions (paged cache, binary16).
+/// out[q] = sum over p of softmax_p(scale * query[q] . key[p]) * value[p], for query heads that
+/// share one key-value head and the positions p in [0, n_positions) of a paged binary16 cache. The
+/// bits of out[q] do not depend on n_queries.
 struct AttentionArgs {
-  const float* query;              ///< [head_dim]
-  const std::uint16_t* keys;       ///< pool: [pages][page_tokens][kv_stride]
-  const std::uint16_t* values;     ///< like keys
-  const std::int32_t* page_table;  ///< pages of the sequence, in order
-  int page_tokens;                 ///< positions a page
-  std::size_t kv_stride;           ///< values a position: kv heads * head_dim
-  std::size_t head_offset;         ///< where the head starts inside a position
-  int head_dim;
-  int n_positions;  ///< attends to positions [0, n_positions)
-  float scale;      ///< multiplies the scores
-  float* scores;    ///< scratch: [n_positions]
-  float* out;       ///< [head_dim]
+  const float* query;                    ///< [n_queries][head_dim]
+  const std::uint16_t* keys;             ///< pool: [pages][page_tokens][key_stride]
+  const std::uint16_t* values;           ///< pool: [pages][page_tokens][value_stride]
+  const std::int32_t* page_table;        ///< pages of the sequence, in order
+  int page_tokens;                       ///< positions a page
+  std::size_t key_stride, value_stride;  ///< values a position, of all heads
+  std::size_t key_offset, value_offset;  ///< where the head starts inside a position
+  int n_queries, head_dim, value_dim;
+  int n_positions;  ///< at least 1
+  float scale;
+  float* out;  ///< [n_queries][value_dim]
 };
 
 /// One instruction set's kernels. A null entry means "no better than the set below": dispatch fills
 /// it from there, so that a set lists only what it improves.
 struct KernelTable {
   const char* name;                   ///< for LQ_CPU_ISA and reports, e.g. "avx2"
-  bool (*supported)() noexcept;       ///< do this CPU and operating system have it?
   MatmulFn matmul[kDTypeCount] = {};  ///< null for types without a codec
   /// y[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i]; x and y may be the same.
   void (*rms_norm)(const float* x, const float* weight, float eps, int n,
                    float* y) noexcept = nullptr;
-  /// y[i] = silu(gate[i]) * up[i].
+  /// y[i] = silu(gate[i]) * up[i]; y may be gate or up.
   void (*silu_multiply)(const float* gate, const float* up, std::size_t n,
                         float* y) noexcept = nullptr;
   /// y[i] += x[i].
   void (*add)(const float* x, std::size_t n, float* y) noexcept = nullptr;
+  /// binary16, rounded as float_to_half does.
   void (*to_half)(const float* x, std::size_t n, std::uint16_t* y) noexcept = nullptr;
   void (*attention)(const AttentionArgs&) noexcept = nullptr;
 };
 
-/// Every set that was compiled in, best last: a row of isas.def each.
-std::span<const KernelTable* const> all_kernel_tables() noexcept;
+/// A row of isas.def.
+struct KernelSet {
+  const KernelTable* table;  ///< as its file defines it: with null entries
+  bool supported;            ///< by this processor and operating system
+};
+
+/// Every set that was compiled in, best last.
+std::span<const KernelSet> kernel_sets() noexcept;
 
 /// The set named `name`, or the best supported one when it is empty, with empty slots filled from
 /// the sets below it. Null when the name is unknown or the machine does not support it.

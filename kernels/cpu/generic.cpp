@@ -1,0 +1,129 @@
+// Kernels in plain C++: complete, portable, and what every other set is checked against.
+#include <cmath>
+
+#include "kernels/blocks/all_blocks.h"
+#include "kernels/cpu/kernel_table.h"
+
+namespace lq::kernels {
+namespace {
+
+constexpr int kLanes = 8;       ///< independent sums, so that baseline vectors can be used
+constexpr int kChunk = 512;     ///< columns decoded at a time; a multiple of every block
+constexpr int kPositions = 64;  ///< positions scored at a time
+
+/// Sum of a[i] * b[i] in kLanes interleaved sums.
+float dot(const float* a, const float* b, int n) {
+  float lane[kLanes] = {};
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    for (int j = 0; j < kLanes; ++j) lane[j] += a[i + j] * b[i + j];
+  for (int j = 0; i < n; ++i, ++j) lane[j] += a[i] * b[i];
+  return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
+template <class Block>
+void matmul_generic(const MatmulArgs& a) noexcept {
+  static_assert(kChunk % Block::kValues == 0, "a chunk is whole blocks");
+  float decoded[kChunk];
+  for (int row = a.row_begin; row < a.row_end; ++row) {
+    const auto* block =
+        reinterpret_cast<const Block*>(a.w + static_cast<std::size_t>(row) * a.row_bytes);
+    for (int column = 0; column < a.cols; column += kChunk) {
+      const int n = a.cols - column < kChunk ? a.cols - column : kChunk;
+      for (int i = 0; i < n; i += Block::kValues) decode(*block++, decoded + i);
+      for (int t = 0; t < a.n_tokens; ++t) {
+        const float part = dot(decoded, a.x + static_cast<std::size_t>(t) * a.x_stride + column, n);
+        float& y = a.y[static_cast<std::size_t>(t) * a.y_stride + static_cast<std::size_t>(row)];
+        y = column == 0 ? part : y + part;
+      }
+    }
+  }
+}
+
+void rms_norm_generic(const float* x, const float* weight, float eps, int n, float* y) noexcept {
+  double squares = 0;
+  for (int i = 0; i < n; ++i) squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  const float inverse = 1.0f / std::sqrt(static_cast<float>(squares / n) + eps);
+  for (int i = 0; i < n; ++i) y[i] = x[i] * inverse * weight[i];
+}
+
+void silu_multiply_generic(const float* gate, const float* up, std::size_t n, float* y) noexcept {
+  for (std::size_t i = 0; i < n; ++i) y[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+}
+
+void add_generic(const float* x, std::size_t n, float* y) noexcept {
+  for (std::size_t i = 0; i < n; ++i) y[i] += x[i];
+}
+
+void to_half_generic(const float* x, std::size_t n, std::uint16_t* y) noexcept {
+  for (std::size_t i = 0; i < n; ++i) y[i] = float_to_half(x[i]);
+}
+
+float dot_half(const float* a, const std::uint16_t* b, int n) {
+  float lane[kLanes] = {};
+  for (int i = 0; i < n; ++i) lane[i % kLanes] += a[i] * half_to_float(b[i]);
+  return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
+/// The place of position p in a pool, in positions.
+std::size_t pool_index(const AttentionArgs& a, int p) {
+  const int page = a.page_table[p / a.page_tokens];
+  return static_cast<std::size_t>(page) * static_cast<std::size_t>(a.page_tokens) +
+         static_cast<std::size_t>(p % a.page_tokens);
+}
+
+/// One query head, kPositions at a time: when a larger score comes, what was summed is scaled down.
+void attend(const AttentionArgs& a, const float* query, float* out) {
+  float score[kPositions];
+  float peak = -INFINITY, total = 0;
+  for (int i = 0; i < a.value_dim; ++i) out[i] = 0;
+  for (int first = 0; first < a.n_positions; first += kPositions) {
+    const int n = a.n_positions - first < kPositions ? a.n_positions - first : kPositions;
+    const float old_peak = peak;
+    for (int j = 0; j < n; ++j) {
+      const std::uint16_t* key = a.keys + pool_index(a, first + j) * a.key_stride + a.key_offset;
+      score[j] = dot_half(query, key, a.head_dim) * a.scale;
+      peak = score[j] > peak ? score[j] : peak;
+    }
+    const float shrink = std::exp(old_peak - peak);
+    total *= shrink;
+    for (int i = 0; i < a.value_dim; ++i) out[i] *= shrink;
+    for (int j = 0; j < n; ++j) {
+      const float weight = std::exp(score[j] - peak);
+      const std::uint16_t* value =
+          a.values + pool_index(a, first + j) * a.value_stride + a.value_offset;
+      total += weight;
+      for (int i = 0; i < a.value_dim; ++i) out[i] += weight * half_to_float(value[i]);
+    }
+  }
+  const float inverse = 1.0f / total;
+  for (int i = 0; i < a.value_dim; ++i) out[i] *= inverse;
+}
+
+void attention_generic(const AttentionArgs& a) noexcept {
+  for (int q = 0; q < a.n_queries; ++q)
+    attend(a, a.query + static_cast<std::ptrdiff_t>(q) * a.head_dim,
+           a.out + static_cast<std::ptrdiff_t>(q) * a.value_dim);
+}
+
+consteval KernelTable make_table() {
+  KernelTable table{.name = "generic"};
+#define LQ_DTYPE(id, name, Block, gguf_id, max_rmse) \
+  table.matmul[static_cast<int>(DType::id)] = matmul_generic<Block>;
+#define LQ_STORAGE(id, name, gguf_id, values, bytes)
+#include "kernels/blocks/dtypes.def"
+#undef LQ_DTYPE
+#undef LQ_STORAGE
+  table.rms_norm = rms_norm_generic;
+  table.silu_multiply = silu_multiply_generic;
+  table.add = add_generic;
+  table.to_half = to_half_generic;
+  table.attention = attention_generic;
+  return table;
+}
+
+}  // namespace
+
+extern constinit const KernelTable kGenericKernels = make_table();
+
+}  // namespace lq::kernels

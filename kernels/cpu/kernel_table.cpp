@@ -1,0 +1,75 @@
+#include "kernels/cpu/kernel_table.h"
+
+namespace lq::kernels {
+
+#define LQ_ISA(name, table, flags, condition) extern const KernelTable table;
+#include "kernels/cpu/isas.def"
+#undef LQ_ISA
+
+namespace {
+
+constexpr int kSetCount = 0
+#define LQ_ISA(name, table, flags, condition) +1
+#include "kernels/cpu/isas.def"
+#undef LQ_ISA
+    ;
+
+/// The sets of this machine; asked once, when the first caller comes.
+struct Sets {
+  KernelSet rows[kSetCount];
+  KernelTable filled[kSetCount];  ///< without null entries; meaningful for supported rows
+};
+
+template <class Slot>
+void fill(Slot& slot, Slot below) {
+  if (!slot) slot = below;
+}
+
+KernelTable filled_from(KernelTable table, const KernelTable& below) {
+  for (int i = 0; i < kDTypeCount; ++i) fill(table.matmul[i], below.matmul[i]);
+  fill(table.rms_norm, below.rms_norm);
+  fill(table.silu_multiply, below.silu_multiply);
+  fill(table.add, below.add);
+  fill(table.to_half, below.to_half);
+  fill(table.attention, below.attention);
+  return table;
+}
+
+Sets make_sets() {
+  __builtin_cpu_init();
+// The compiler's check includes that the operating system saves the registers.
+#define LQ_CPU_HAS(feature) (__builtin_cpu_supports(feature) != 0)
+#define LQ_ISA(name, table, flags, condition) {&table, condition},
+  Sets sets{{
+#include "kernels/cpu/isas.def"
+            },
+            {}};
+#undef LQ_ISA
+#undef LQ_CPU_HAS
+  const KernelTable* below = sets.rows[0].table;
+  for (int i = 0; i < kSetCount; ++i) {
+    sets.filled[i] = filled_from(*sets.rows[i].table, *below);
+    if (sets.rows[i].supported) below = &sets.filled[i];
+  }
+  return sets;
+}
+
+const Sets& sets() {
+  static const Sets kSets = make_sets();
+  return kSets;
+}
+
+}  // namespace
+
+std::span<const KernelSet> kernel_sets() noexcept { return sets().rows; }
+
+const KernelTable* kernel_table(std::string_view name) noexcept {
+  const Sets& all = sets();
+  for (int i = kSetCount; i-- > 0;) {
+    const bool wanted = name.empty() || name == all.rows[i].table->name;
+    if (wanted && all.rows[i].supported) return &all.filled[i];
+  }
+  return nullptr;
+}
+
+}  // namespace lq::kernels

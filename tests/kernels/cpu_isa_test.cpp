@@ -1,0 +1,276 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <string>
+
+#include "kernels/cpu/kernel_table.h"
+#include "tests/support/kernel_data.h"
+
+namespace {
+
+using namespace lq::kernels;
+using lq::DType;
+using lq::DTypeTraits;
+using namespace lq::test;
+
+template <class Check>
+void for_each_set(const Check& check) {
+  for (const KernelSet& set : kernel_sets()) {
+    if (!set.supported) continue;
+    CAPTURE(set.table->name);
+    check(*kernel_table(set.table->name));
+  }
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+/// y[t][r] for rows [begin, end); the other places keep -1.
+std::vector<float> multiply(const KernelTable& table, const StoredMatrix& w,
+                            const std::vector<float>& x, int begin, int end, int n_tokens) {
+  const std::size_t x_stride = x.size() / static_cast<std::size_t>(n_tokens);
+  std::vector<float> y(static_cast<std::size_t>(n_tokens) * w.rows, -1);
+  table.matmul[static_cast<int>(w.type)]({.w = w.bytes.data(),
+                                          .row_bytes = w.row_bytes,
+                                          .cols = static_cast<int>(w.cols),
+                                          .row_begin = begin,
+                                          .row_end = end,
+                                          .x = x.data(),
+                                          .x_stride = x_stride,
+                                          .y = y.data(),
+                                          .y_stride = w.rows,
+                                          .n_tokens = n_tokens});
+  return y;
+}
+
+/// Column counts that end inside the kernels' blocks, as far as the type allows.
+std::vector<std::size_t> awkward_columns(const DTypeTraits& type) {
+  const auto block = static_cast<std::size_t>(type.values);
+  if (block == 1) return {1, 7, 8, 33, 511, 513, 1030};
+  return {block, 3 * block, 512 + block, 1024, 1024 + 3 * block};
+}
+
+void check_matmul(const KernelTable& table, DType type, std::size_t cols, int n_tokens) {
+  constexpr int kRows = 21;
+  CAPTURE(cols);
+  CAPTURE(n_tokens);
+  const StoredMatrix w(type, kRows, cols, 1);
+  const auto tokens = static_cast<std::size_t>(n_tokens);
+  const std::vector<float> x = normal_values(tokens * (cols + 3), 2);
+  const std::vector<float> y = multiply(table, w, x, 0, kRows, n_tokens);
+  double worst = 0;
+  for (std::size_t t = 0; t < tokens; ++t)
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const Dot dot(w.values.data() + r * cols, x.data() + t * (cols + 3), cols);
+      const double error = std::fabs(static_cast<double>(y[t * kRows + r]) - dot.sum);
+      worst = std::max(worst, error / dot.magnitude);
+    }
+  CHECK(worst < 5e-7);
+
+  std::vector<float> pieces = multiply(table, w, x, 0, 5, n_tokens);
+  for (const auto& [begin, end] : {std::pair{5, 6}, {6, 19}, {19, kRows}}) {
+    const std::vector<float> piece = multiply(table, w, x, begin, end, n_tokens);
+    for (std::size_t i = 0; i < y.size(); ++i)
+      if (const int r = static_cast<int>(i % kRows); r >= begin && r < end) {
+        pieces[i] = piece[i];
+      } else {
+        REQUIRE(piece[i] == -1);
+      }
+  }
+  CHECK_MESSAGE(same_bits(pieces, y), "depends on the range of rows");
+
+  std::vector<float> singles;
+  for (std::size_t t = 0; t < tokens; ++t) {
+    const auto begin = x.begin() + static_cast<std::ptrdiff_t>(t * (cols + 3));
+    const auto one =
+        multiply(table, w, {begin, begin + static_cast<std::ptrdiff_t>(cols)}, 0, kRows, 1);
+    singles.insert(singles.end(), one.begin(), one.end());
+  }
+  CHECK_MESSAGE(same_bits(singles, y), "depends on the number of tokens");
+}
+
+}  // namespace
+
+TEST_CASE("a forced instruction set is the one in use and others are refused") {
+  bool found_generic = false;
+  for (const KernelSet& set : kernel_sets()) {
+    const KernelTable* table = kernel_table(set.table->name);
+    CHECK((table != nullptr) == set.supported);
+    if (table) CHECK(std::string(table->name) == set.table->name);
+    found_generic |= std::string(set.table->name) == "generic" && set.supported;
+  }
+  CHECK(found_generic);
+  CHECK(kernel_table("no-such-set") == nullptr);
+  CHECK(kernel_table("AVX2 ") == nullptr);
+  const KernelTable* best = kernel_table("");
+  REQUIRE(best);
+  for (const KernelSet& set : kernel_sets())
+    if (set.supported) {
+      const KernelTable* last = kernel_table(set.table->name);
+      if (&set == &kernel_sets().back()) CHECK(best == last);
+    }
+}
+
+TEST_CASE("every set has every kernel") {
+  for_each_set([](const KernelTable& table) {
+    lq::for_each_dtype([&](DType type, const DTypeTraits& t) {
+      CAPTURE(t.name);
+      CHECK((table.matmul[static_cast<int>(type)] != nullptr));
+    });
+    CHECK((table.rms_norm != nullptr));
+    CHECK((table.silu_multiply != nullptr));
+    CHECK((table.add != nullptr));
+    CHECK((table.to_half != nullptr));
+    CHECK((table.attention != nullptr));
+  });
+}
+
+TEST_CASE("matmul of every type and set agrees with binary64 and with itself") {
+  for_each_set([](const KernelTable& table) {
+    lq::for_each_dtype([&](DType type, const DTypeTraits& t) {
+      CAPTURE(t.name);
+      for (const std::size_t cols : awkward_columns(t))
+        for (const int n_tokens : {1, 2, 3, 4, 7}) check_matmul(table, type, cols, n_tokens);
+      check_matmul(table, type, awkward_columns(t).back(), 133);
+    });
+  });
+}
+
+TEST_CASE("rms_norm") {
+  for_each_set([](const KernelTable& table) {
+    for (const std::size_t n : {1u, 7u, 8u, 31u, 64u, 1027u}) {
+      CAPTURE(n);
+      std::vector<float> x = normal_values(n, 3);
+      const std::vector<float> weight = normal_values(n, 4);
+      const double square = Dot(x.data(), x.data(), n).sum / static_cast<double>(n);
+      std::vector<float> y(n);
+      table.rms_norm(x.data(), weight.data(), 1e-5f, static_cast<int>(n), y.data());
+      double worst = 0;
+      for (std::size_t i = 0; i < n; ++i) {
+        const double expected = static_cast<double>(x[i]) * static_cast<double>(weight[i]) /
+                                std::sqrt(square + static_cast<double>(1e-5f));
+        worst = std::max(worst, std::fabs(static_cast<double>(y[i]) / expected - 1));
+      }
+      CHECK(worst < 5e-7);
+      table.rms_norm(x.data(), weight.data(), 1e-5f, static_cast<int>(n), x.data());
+      CHECK(same_bits(x, y));
+    }
+  });
+}
+
+TEST_CASE("silu_multiply") {
+  for_each_set([](const KernelTable& table) {
+    std::vector<float> gate;
+    for (int i = -2700; i <= 2700; ++i) gate.push_back(static_cast<float>(i) / 31);
+    const std::vector<float> up = normal_values(gate.size(), 4);
+    std::vector<float> y(gate.size());
+    table.silu_multiply(gate.data(), up.data(), gate.size(), y.data());
+    double worst = 0;
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      const auto g = static_cast<double>(gate[i]);
+      const double expected = g / (1 + std::exp(-g)) * static_cast<double>(up[i]);
+      if (std::fabs(expected) > 1e-36)
+        worst = std::max(worst, std::fabs(static_cast<double>(y[i]) / expected - 1));
+      else
+        CHECK(std::fabs(y[i]) < 2e-36f);
+    }
+    CHECK(worst < 6e-7);
+
+    const float infinity = std::numeric_limits<float>::infinity();
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    std::vector<float> special = {-1000, 1000, -3e38f, 3e38f, infinity, nan, 0, -0.0f, 1};
+    const std::vector<float> ones(special.size(), 1);
+    table.silu_multiply(special.data(), ones.data(), special.size(), special.data());
+    CHECK(special[0] == 0);
+    CHECK(special[1] == 1000);
+    CHECK(special[2] == 0);
+    CHECK(special[3] == 3e38f);
+    CHECK(special[4] == infinity);
+    CHECK(std::isnan(special[5]));
+    CHECK(special[6] == 0);
+    CHECK(special[7] == 0);
+  });
+}
+
+TEST_CASE("add") {
+  for_each_set([](const KernelTable& table) {
+    for (const std::size_t n : {1u, 7u, 8u, 100u}) {
+      const std::vector<float> x = normal_values(n, 1);
+      std::vector<float> y = normal_values(n, 2), expected = y;
+      for (std::size_t i = 0; i < n; ++i) expected[i] += x[i];
+      table.add(x.data(), n, y.data());
+      CHECK(same_bits(y, expected));
+    }
+  });
+}
+
+TEST_CASE("to_half rounds as the definition does") {
+  for_each_set([](const KernelTable& table) {
+    std::vector<float> x;
+    // Every upper half of a float, with lower halves around the rounding points.
+    for (std::uint32_t high = 0; high < 0x10000; ++high)
+      for (const std::uint32_t low : {0x0000u, 0x0fffu, 0x1000u, 0x1001u, 0x3000u, 0xf000u})
+        x.push_back(bits_float(high << 16 | low));
+    x.resize(x.size() - 3);
+    std::vector<std::uint16_t> y(x.size());
+    table.to_half(x.data(), x.size(), y.data());
+    std::size_t differ = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) differ += y[i] != float_to_half(x[i]);
+    CHECK(differ == 0);
+  });
+}
+
+TEST_CASE("attention agrees with binary64") {
+  for_each_set([](const KernelTable& table) {
+    for (const auto& [head_dim, value_dim] :
+         {std::pair{64, 64}, {128, 128}, {20, 12}, {8, 80}, {3, 5}})
+      for (const int n_queries : {1, 2, 3, 4, 7})
+        for (const int n_positions : {1, 2, 24, 63, 64, 65, 200}) {
+          CAPTURE(head_dim);
+          CAPTURE(value_dim);
+          CAPTURE(n_queries);
+          CAPTURE(n_positions);
+          constexpr int kHeads = 3, kHead = 1;
+          const AttentionCase c(n_queries, kHeads, head_dim, value_dim, 24, 9);
+          const auto dims = static_cast<std::size_t>(value_dim);
+          std::vector<float> out(static_cast<std::size_t>(n_queries) * dims);
+          AttentionArgs args{.query = c.query.data(),
+                             .keys = c.keys.data(),
+                             .values = c.values.data(),
+                             .page_table = c.pages.data(),
+                             .page_tokens = c.page_tokens,
+                             .key_stride = static_cast<std::size_t>(kHeads * head_dim),
+                             .value_stride = static_cast<std::size_t>(kHeads * value_dim),
+                             .key_offset = static_cast<std::size_t>(kHead * head_dim),
+                             .value_offset = static_cast<std::size_t>(kHead * value_dim),
+                             .n_queries = n_queries,
+                             .head_dim = head_dim,
+                             .value_dim = value_dim,
+                             .n_positions = n_positions,
+                             .scale = 0.5f,
+                             .out = out.data()};
+          table.attention(args);
+          double worst = 0;
+          for (int q = 0; q < n_queries; ++q) {
+            const auto expected =
+                c.reference(c.query.data() + q * head_dim, kHead, n_positions, 0.5);
+            for (std::size_t i = 0; i < dims; ++i)
+              worst = std::max(
+                  worst,
+                  std::fabs(static_cast<double>(out[static_cast<std::size_t>(q) * dims + i]) -
+                            expected[i]));
+          }
+          CHECK(worst < 1e-5);
+
+          std::vector<float> alone(dims);
+          args.query += (n_queries - 1) * head_dim;
+          args.n_queries = 1;
+          args.out = alone.data();
+          table.attention(args);
+          CHECK(same_bits(alone, {out.end() - value_dim, out.end()}));
+        }
+  });
+}
