@@ -18,7 +18,10 @@ namespace lq {
 
 /// One tensor to be written.
 struct PlannedTensor {
-  TensorInfo output;               ///< name, type and shape as written
+  /// Name, type and shape as written. Rows are whole blocks of the type. Unless the bytes are
+  /// copied as they are, the source has as many rows of the same length (or is reached by
+  /// source_row).
+  TensorInfo output;
   DType wanted_type = DType::F32;  ///< what the request or recipe asked for
   std::string reason;  ///< why the type is what it is: "recipe", "row length 80 is not a multiple
                        ///< of 256", ...
@@ -27,10 +30,12 @@ struct PlannedTensor {
   std::size_t source_index = 0;
   std::vector<float> values;  ///< of a generated tensor, [rows][row length]
   /// Source row of output row i; null: the same. Rows are counted over all dimensions but the
-  /// first.
+  /// first. Called from several threads.
   std::function<std::uint64_t(std::uint64_t)> source_row;
 
   DType source_type() const;
+  /// Whether the source's bytes are written as they are.
+  bool is_copy() const { return source && !source_row && source_type() == output.type; }
 };
 
 /// A file to be written. Sources outlive the plan.
@@ -38,8 +43,9 @@ struct Plan {
   Metadata metadata;
   std::vector<PlannedTensor> tensors;  ///< in file order
 
+  std::vector<TensorInfo> outputs() const;
   std::uint64_t file_bytes() const;
-  double bits_per_weight() const;  ///< over tensors of at least two dimensions
+  double bits_per_weight() const;  ///< over tensors of at least two dimensions; 0 without any
   std::size_t fallbacks() const;   ///< tensors whose type is not the wanted one
 };
 
@@ -47,20 +53,30 @@ struct WriteOptions {
   int threads = 1;
   Existing existing = Existing::refuse;
   std::uint64_t memory_limit = 0;  ///< bytes of working memory; 0: the default of 128 MiB
+  bool check_copies = false;       ///< look for values that are not finite in copied tensors, too
 };
 
 /// Writes the plan as GGUF: reads rows, converts to binary32 where the types differ, encodes,
 /// writes at known offsets. The bytes do not depend on the number of threads. Values that a type
 /// cannot hold (NaN, infinity) end in Error(input) that names the tensor and the element. Throws
-/// Error(file | input | interrupted).
+/// Error(file | input | interrupted), Error(resource) when the memory limit is too small.
 void write_plan(const Plan& plan, const std::filesystem::path& output, const WriteOptions& options,
                 Monitor& monitor);
 
-/// Bytes of working memory that write_plan needs, mapped input not counted.
+/// Bytes of working memory that write_plan needs, mapped input not counted. Throws Error(resource)
+/// when they are more than the limit even with one thread.
 std::uint64_t peak_memory_bytes(const Plan& plan, const WriteOptions& options);
 
-/// lq.<tool>.plan/1 without its envelope: tensors, total_bytes, bits_per_weight, fallbacks, ...
+/// Bytes free where `output` will be written; nothing for outputs that are not regular files.
+std::optional<std::uint64_t> disk_free_bytes(const std::filesystem::path& output);
+
+/// lq.<tool>.plan/1 without its envelope: tensors, total_bytes, bits_per_weight, fallbacks,
+/// peak_memory_bytes, disk_free_bytes (null: unknown).
 OrderedJson plan_json(const Plan& plan, const std::filesystem::path& output,
+                      const WriteOptions& options);
+
+/// The same facts as a table with a line a tensor, and the totals below it.
+std::string plan_text(const Plan& plan, const std::filesystem::path& output,
                       const WriteOptions& options);
 
 }  // namespace lq
