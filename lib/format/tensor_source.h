@@ -1,11 +1,13 @@
 #pragma once
 // An opened model, whatever its file format.
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "lib/format/metadata.h"
@@ -30,6 +32,26 @@ class TensorSource {
   virtual std::vector<std::filesystem::path> files() const = 0;
 
   std::optional<std::size_t> find(std::string_view tensor_name) const;
+
+ protected:
+  /// Called once by constructors: makes find() fast. Throws Error(input) when a name appears twice.
+  void index_tensors(const std::vector<TensorInfo>& tensors);
+
+ private:
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const {
+      return std::hash<std::string_view>()(text);
+    }
+  };
+  std::unordered_map<std::string, std::size_t, Hash, std::equal_to<>> index_;
+};
+
+/// What is known of a path before it is opened as a model.
+struct SourceProbe {
+  const std::filesystem::path& path;
+  bool is_directory;
+  std::string_view head;  ///< first bytes of a file
 };
 
 /// Opens a model by its content: a row of sources.def for each format. Throws Error(file | input |

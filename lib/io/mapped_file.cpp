@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 #include <vector>
@@ -22,6 +23,22 @@ void check_kind(const struct stat& status, const std::string& name) {
     fail(ErrorKind::file, name, ": cannot read: it is a directory; expected a file");
   fail(ErrorKind::file, name,
        ": cannot map: it is not a regular file; save its content to a file first");
+}
+
+struct Opened {
+  Descriptor file;
+  struct stat status {};
+};
+
+/// Opens a regular file.
+Opened open_regular(const std::filesystem::path& path, const std::string& name) {
+  Opened opened;
+  if (::stat(path.c_str(), &opened.status) != 0) fail_errno(name, "open");
+  check_kind(opened.status, name);
+  opened.file = open_for_reading(path);
+  if (::fstat(opened.file.get(), &opened.status) != 0) fail_errno(name, "read the size");
+  check_kind(opened.status, name);
+  return opened;
 }
 
 struct Expanded {
@@ -52,12 +69,7 @@ Expanded expand(int file, std::uint64_t compressed_bytes, const std::string& nam
 }  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& path) : name_(path.string()) {
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) fail_errno(name_, "open");
-  check_kind(status, name_);
-  Descriptor file = open_for_reading(path);
-  if (::fstat(file.get(), &status) != 0) fail_errno(name_, "read the size");
-  check_kind(status, name_);
+  auto [file, status] = open_regular(path, name_);
   identity_ = {status.st_dev, status.st_ino};
   auto size = static_cast<std::uint64_t>(status.st_size);
 
@@ -97,6 +109,26 @@ void MappedFile::release(std::span<const std::byte> part) const noexcept {
   const auto begin = (reinterpret_cast<std::uintptr_t>(part.data()) + page - 1) & ~(page - 1);
   const auto end = reinterpret_cast<std::uintptr_t>(part.data() + part.size()) & ~(page - 1);
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+std::vector<std::byte> read_head(const std::filesystem::path& path, std::size_t n_bytes) {
+  const std::string name = path.string();
+  const Opened opened = open_regular(path, name);
+  std::vector<std::byte> head(n_bytes);
+  head.resize(read_some(opened.file.get(), head, name));
+  if (!is_zstd(head)) return head;
+  // Little by little: a few compressed bytes may stand for very many.
+  std::vector<std::byte> expanded, piece = head;
+  ZstdExpander expander(name);
+  while (!piece.empty() && expanded.size() < n_bytes) {
+    expander.feed(piece, [&](std::span<const std::byte> bytes) {
+      const auto wanted = bytes.first(std::min(bytes.size(), n_bytes - expanded.size()));
+      expanded.insert(expanded.end(), wanted.begin(), wanted.end());
+    });
+    piece.resize(64);
+    piece.resize(read_some(opened.file.get(), piece, name));
+  }
+  return expanded;
 }
 
 }  // namespace lq

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace lq {
 
@@ -34,5 +35,9 @@ class MappedFile {
   std::span<const std::byte> bytes_;
   std::pair<std::uint64_t, std::uint64_t> identity_;
 };
+
+/// The first bytes of a regular file (expanded if it is compressed), at most `n_bytes`. Throws as
+/// MappedFile does.
+std::vector<std::byte> read_head(const std::filesystem::path& path, std::size_t n_bytes);
 
 }  // namespace lq
