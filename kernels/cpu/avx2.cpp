@@ -1,6 +1,92 @@
-// AVX2 with FMA and F16C.
+// AVX2 with FMA and F16C: 8 floats at a time.
+#include <math.h>
+
 #include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/ops/attention_avx2.h"
+#include "kernels/cpu/ops/matmul_avx2.h"
 
 namespace lq::kernels {
-extern constinit const KernelTable kAvx2Kernels{.name = "avx2"};
+namespace {
+
+void rms_norm_avx2(const float* x, const float* weight, float eps, int n, float* y) noexcept {
+  __m256 squares[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+  for (int i = 0; i < n; i += 8) {
+    const __m256 v = _mm256_maskload_ps(x + i, first_lanes(n - i));
+    squares[i / 8 % 2] = _mm256_fmadd_ps(v, v, squares[i / 8 % 2]);
+  }
+  const float mean = sum_of(_mm256_add_ps(squares[0], squares[1])) / static_cast<float>(n);
+  const __m256 inverse = _mm256_set1_ps(1.0f / sqrtf(mean + eps));
+  for (int i = 0; i < n; i += 8) {
+    const __m256i lanes = first_lanes(n - i);
+    const __m256 scaled = _mm256_mul_ps(_mm256_maskload_ps(x + i, lanes), inverse);
+    _mm256_maskstore_ps(y + i, lanes, _mm256_mul_ps(scaled, _mm256_maskload_ps(weight + i, lanes)));
+  }
+}
+
+__m256 silu_times(__m256 gate, __m256 up) {
+  const __m256 one = _mm256_set1_ps(1);
+  const __m256 e = exp_of(_mm256_xor_ps(gate, _mm256_set1_ps(-0.0f)));
+  return _mm256_mul_ps(_mm256_div_ps(gate, _mm256_add_ps(one, e)), up);
+}
+
+void silu_multiply_avx2(const float* gate, const float* up, std::size_t n, float* y) noexcept {
+  std::size_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    _mm256_storeu_ps(y + i, silu_times(_mm256_loadu_ps(gate + i), _mm256_loadu_ps(up + i)));
+  if (i == n) return;
+  const __m256i lanes = first_lanes(static_cast<int>(n - i));
+  _mm256_maskstore_ps(
+      y + i, lanes,
+      silu_times(_mm256_maskload_ps(gate + i, lanes), _mm256_maskload_ps(up + i, lanes)));
+}
+
+void add_avx2(const float* x, std::size_t n, float* y) noexcept {
+  std::size_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    _mm256_storeu_ps(y + i, _mm256_add_ps(_mm256_loadu_ps(x + i), _mm256_loadu_ps(y + i)));
+  for (; i < n; ++i) y[i] += x[i];
+}
+
+void to_half_avx2(const float* x, std::size_t n, std::uint16_t* y) noexcept {
+  std::size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m256 v = _mm256_loadu_ps(x + i);
+    if (_mm256_movemask_ps(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)) != 0) {
+      // The processor keeps bits of a NaN, the definition does not.
+      for (std::size_t j = i; j < i + 8; ++j) y[j] = float_to_half(x[j]);
+      continue;
+    }
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(y + i),
+                     _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+  }
+  for (; i < n; ++i) y[i] = float_to_half(x[i]);
+}
+
+consteval KernelTable make_table() {
+  KernelTable table{.name = "avx2"};
+  table.matmul[static_cast<int>(DType::F32)] = matmul_avx2<BlockF32>;
+  table.matmul[static_cast<int>(DType::F16)] = matmul_avx2<BlockF16>;
+  table.matmul[static_cast<int>(DType::BF16)] = matmul_avx2<BlockBF16>;
+  table.matmul[static_cast<int>(DType::Q8_0)] = matmul_avx2<BlockQ8_0>;
+  table.matmul[static_cast<int>(DType::Q4_0)] = matmul_avx2<BlockQ4_0>;
+  table.matmul[static_cast<int>(DType::Q4_1)] = matmul_avx2<BlockQ4_1>;
+  table.matmul[static_cast<int>(DType::Q5_0)] = matmul_avx2<BlockQ5_0>;
+  table.matmul[static_cast<int>(DType::Q5_1)] = matmul_avx2<BlockQ5_1>;
+  table.matmul[static_cast<int>(DType::Q2_K)] = matmul_avx2<BlockQ2_K>;
+  table.matmul[static_cast<int>(DType::Q3_K)] = matmul_avx2<BlockQ3_K>;
+  table.matmul[static_cast<int>(DType::Q4_K)] = matmul_avx2<BlockQ4_K>;
+  table.matmul[static_cast<int>(DType::Q5_K)] = matmul_avx2<BlockQ5_K>;
+  table.matmul[static_cast<int>(DType::Q6_K)] = matmul_avx2<BlockQ6_K>;
+  table.rms_norm = rms_norm_avx2;
+  table.silu_multiply = silu_multiply_avx2;
+  table.add = add_avx2;
+  table.to_half = to_half_avx2;
+  table.attention = attention_avx2;
+  return table;
+}
+
+}  // namespace
+
+extern constinit const KernelTable kAvx2Kernels = make_table();
+
 }  // namespace lq::kernels

@@ -1,5 +1,5 @@
 // Kernels in plain C++: complete, portable, and what every other set is checked against.
-#include <cmath>
+#include <math.h>
 
 #include "kernels/blocks/all_blocks.h"
 #include "kernels/cpu/kernel_table.h"
@@ -43,12 +43,12 @@ void matmul_generic(const MatmulArgs& a) noexcept {
 void rms_norm_generic(const float* x, const float* weight, float eps, int n, float* y) noexcept {
   double squares = 0;
   for (int i = 0; i < n; ++i) squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-  const float inverse = 1.0f / std::sqrt(static_cast<float>(squares / n) + eps);
+  const float inverse = 1.0f / sqrtf(static_cast<float>(squares / n) + eps);
   for (int i = 0; i < n; ++i) y[i] = x[i] * inverse * weight[i];
 }
 
 void silu_multiply_generic(const float* gate, const float* up, std::size_t n, float* y) noexcept {
-  for (std::size_t i = 0; i < n; ++i) y[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+  for (std::size_t i = 0; i < n; ++i) y[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
 }
 
 void add_generic(const float* x, std::size_t n, float* y) noexcept {
@@ -85,11 +85,11 @@ void attend(const AttentionArgs& a, const float* query, float* out) {
       score[j] = dot_half(query, key, a.head_dim) * a.scale;
       peak = score[j] > peak ? score[j] : peak;
     }
-    const float shrink = std::exp(old_peak - peak);
+    const float shrink = expf(old_peak - peak);
     total *= shrink;
     for (int i = 0; i < a.value_dim; ++i) out[i] *= shrink;
     for (int j = 0; j < n; ++j) {
-      const float weight = std::exp(score[j] - peak);
+      const float weight = expf(score[j] - peak);
       const std::uint16_t* value =
           a.values + pool_index(a, first + j) * a.value_stride + a.value_offset;
       total += weight;
