@@ -3,6 +3,8 @@
 #include "lib/base/error.h"
 #include "lib/base/quote.h"
 #include "lib/format/gguf_reader.h"
+#include "lib/format/hf_directory.h"
+#include "lib/format/safetensors.h"
 #include "lib/io/mapped_file.h"
 
 namespace lq {
@@ -55,8 +57,7 @@ std::unique_ptr<TensorSource> open_source(const std::filesystem::path& path) {
   known += std::string(known.empty() ? "" : ", ") + (description);
 #include "lib/format/sources.def"
 #undef LQ_SOURCE
-  fail(ErrorKind::unsupported, path.string(), ": is ",
-       is_directory ? "a folder without a model" : advice_for(head), "; models are read from ",
+  fail(ErrorKind::unsupported, path.string(), ": is ", advice_for(head), "; models are read from ",
        known);
 }
 
