@@ -8,14 +8,21 @@
 
 namespace lq {
 
+/// How the words of a byte-pair vocabulary are spelled in it.
+enum class Spelling {
+  bytes,      ///< one character of the byte alphabet for each byte
+  metaspace,  ///< as they are, but U+2581 for a space
+  raw,        ///< as they are
+};
+
 /// What a value of tokenizer.ggml.pre stands for. One row of pretokenizers.def.
 struct PreTokenizerInfo {
   std::string_view name;    ///< the value, e.g. "llama-bpe"
-  std::string_view family;  ///< the list of patterns it uses
+  std::string_view family;  ///< whose patterns it uses
   bool ignore_merges;       ///< a word that is a token as a whole stays whole
   bool add_bos;             ///< default when the metadata does not say
   bool nfc;                 ///< text is brought to NFC first
-  bool byte_level;          ///< words are spelled in the 256 characters of the byte alphabet
+  Spelling spelling;
 };
 
 /// The row for a name, or null when the name is not known.

@@ -30,7 +30,8 @@ class Tokenizer {
   /// Any bytes are accepted; invalid UTF-8 is encoded byte by byte.
   virtual std::vector<TokenId> encode(std::string_view text, EncodeOptions options) const = 0;
   /// Bytes that token `id` (checked by the caller: 0 <= id < size()) stands for in running text;
-  /// may be a part of a character. Control tokens give nothing unless `special`.
+  /// may be a part of a character (Utf8Assembler of unicode.h joins them). Control and unknown
+  /// tokens give nothing unless `special`.
   virtual std::string piece(TokenId id, bool special) const = 0;
   /// Text of a whole sequence (SPM drops the space that encode() put before the first word).
   virtual std::string decode(std::span<const TokenId> ids, bool special) const = 0;
@@ -42,6 +43,7 @@ class Tokenizer {
   virtual std::optional<TokenId> bos() const = 0;
   virtual std::optional<TokenId> eos() const = 0;
   virtual bool adds_bos() const = 0;
+  virtual bool adds_eos() const = 0;
   /// True for every token that ends an answer (end of text, end of turn, ...).
   virtual bool ends_generation(TokenId id) const = 0;
 };

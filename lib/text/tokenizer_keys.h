@@ -8,7 +8,7 @@
 //   - tokens cut out of the text are searched leftmost-longest, all at once, as both Hugging Face
 //   and
 //     SentencePiece do (the standard engine goes by length; equal unless token texts overlap),
-//   - control, unknown and byte tokens are never made by merging pieces of ordinary text,
+//   - SPM never makes a control, unknown or byte token by merging pieces of ordinary text,
 //   - the rows of pretokenizers.def marked nfc normalise to NFC, as those models' tokenizers do.
 //
 // Input: tokenizer.json, else tokenizer.model. "normalizer", "pre_tokenizer", "model",
