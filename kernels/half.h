@@ -23,40 +23,35 @@ LQ_HD bool float_is_finite(float value) { return (float_bits(value) & 0x7f800000
 LQ_HD bool half_is_finite(std::uint16_t half) { return (half & 0x7c00u) != 0x7c00u; }
 LQ_HD bool bfloat_is_finite(std::uint16_t value) { return (value & 0x7f80u) != 0x7f80u; }
 
-/// Exact.
+/// Exact. Without branches, so that loops over it become vector code.
 LQ_HD float half_to_float(std::uint16_t half) {
   const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
-  const std::uint32_t exponent = (half >> 10) & 0x1fu;
-  const std::uint32_t mantissa = half & 0x3ffu;
-  if (exponent == 0x1f) return bits_float(sign | 0x7f800000u | (mantissa << 13));
-  if (exponent != 0) return bits_float(sign | ((exponent + 112) << 23) | (mantissa << 13));
-  // Subnormal: mantissa * 2^-24, exact in binary32.
-  const float magnitude = static_cast<float>(mantissa) * bits_float(0x33800000u);
-  return bits_float(sign | float_bits(magnitude));
+  const std::uint32_t magnitude = half & 0x7fffu;
+  // Subnormal: an integer times 2^-24, exact in binary32.
+  const auto subnormal =
+      static_cast<float>(static_cast<std::int32_t>(magnitude)) * bits_float(0x33800000u);
+  const std::uint32_t normal = (magnitude << 13) + (112u << 23);
+  const std::uint32_t special = (magnitude << 13) | 0x7f800000u;  // infinity, NaN
+  const std::uint32_t large = magnitude >= 0x7c00u ? special : normal;
+  return bits_float(sign | (magnitude < 0x400u ? float_bits(subnormal) : large));
 }
 
-/// Round to nearest even; overflow gives infinity, NaN gives a quiet NaN of the same sign.
+/// Round to nearest even; overflow gives infinity, NaN gives a quiet NaN of the same sign. Without
+/// branches, so that loops over it become vector code.
 LQ_HD std::uint16_t float_to_half(float value) {
   const std::uint32_t bits = float_bits(value);
   const std::uint32_t sign = (bits >> 16) & 0x8000u;
-  const std::uint32_t magnitude = bits & 0x7fffffffu;
-  std::uint32_t half;
-  if (magnitude > 0x7f800000u) {
-    half = 0x7e00u;
-  } else if (magnitude >= 0x477ff000u) {  // 65520 and more round to infinity
-    half = 0x7c00u;
-  } else if (magnitude >= 0x38800000u) {  // normal: rebias, round the 13 bits that go
-    const std::uint32_t odd = (magnitude >> 13) & 1u;
-    half = (magnitude - 0x38000000u + 0xfffu + odd) >> 13;
-  } else if (magnitude >= 0x33000000u) {  // subnormal: shift the full mantissa, round
-    const std::uint32_t shift = 126u - (magnitude >> 23);
-    const std::uint32_t mantissa = (magnitude & 0x7fffffu) | 0x800000u;
-    const std::uint32_t odd = (mantissa >> shift) & 1u;
-    half = (mantissa + (1u << (shift - 1)) - 1u + odd) >> shift;
-  } else {
-    half = 0;
-  }
-  return static_cast<std::uint16_t>(sign | half);
+  const auto magnitude = static_cast<std::int32_t>(bits & 0x7fffffffu);
+  // Normal: rebias, round the 13 bits that go. Overflow carries into the exponent; cut there.
+  const std::int32_t rounded = (magnitude - 0x38000000 + 0xfff + ((magnitude >> 13) & 1)) >> 13;
+  const std::int32_t normal = rounded < 0x7c00 ? rounded : 0x7c00;
+  // Subnormal: next to 0.5 a binary32 has steps of 2^-24, as binary16 has there; the sum rounds.
+  const float small =
+      bits_float(static_cast<std::uint32_t>(magnitude < 0x38800000 ? magnitude : 0));
+  const auto subnormal = static_cast<std::int32_t>(float_bits(small + 0.5f)) - 0x3f000000;
+  const std::int32_t number = magnitude < 0x38800000 ? subnormal : normal;
+  const std::int32_t half = magnitude > 0x7f800000 ? 0x7e00 : number;
+  return static_cast<std::uint16_t>(sign | static_cast<std::uint32_t>(half));
 }
 
 /// Exact.

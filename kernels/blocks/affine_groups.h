@@ -43,33 +43,43 @@ LQ_HD float quantize_to_6_bits(const float* x, std::uint8_t* code) {
   return largest / 63;
 }
 
+/// Weights without an importance matrix: root mean square of the group, plus the magnitude. x,
+/// weight: [N][G].
+template <int N, int G>
+LQ_HD void weights_by_magnitude(const float* x, float* weight) {
+  float sum[G] = {};
+  for (int i = 0; i < N; ++i)
+    for (int g = 0; g < G; ++g) sum[g] += x[i * G + g] * x[i * G + g];
+  for (int g = 0; g < G; ++g) sum[g] = sqrtf(sum[g] / N);
+  for (int i = 0; i < N; ++i)
+    for (int g = 0; g < G; ++g) weight[i * G + g] = sum[g] + fabsf(x[i * G + g]);
+}
+
 /// Fits every group, then scales and minimums of the groups.
 template <int kMax>
 LQ_HD void fit_groups(const float* x, const Importance& hints, const AffineCandidates& plain,
                       AffineGroups& g, std::uint8_t* code) {
   constexpr int n = AffineGroups::kGroup, groups = AffineGroups::kGroups;
-  float scale[groups], min[groups], total[groups], weight[n];
-  const float mean_square = hints.weight ? 2 * sum_of_squares(x, 256) / 256 : 0;
-  for (int j = 0; j < groups; ++j) {
-    const float* xj = x + n * j;
-    if (hints.weight) {
-      total[j] = importance_weights<n>(xj, hints.weight + n * j, mean_square, weight);
-    } else {
-      const float root_mean_square = sqrtf(sum_of_squares(xj, n) / n);
-      for (int i = 0; i < n; ++i) weight[i] = root_mean_square + fabsf(xj[i]);
-    }
-    const AffineFit fit = search_affine<n, kMax>(
-        xj, weight, hints.weight ? kImportanceCandidates : plain, code + n * j);
-    scale[j] = fit.scale;
-    min[j] = fit.min;
+  AffineProblem<n, groups> problem;
+  float total[groups];
+  lay_side_by_side<n, groups>(x, problem.x);
+  if (hints.weight) {
+    float importance[n * groups];
+    lay_side_by_side<n, groups>(hints.weight, importance);
+    const float mean_square = 2 * sum_of_squares(x, n * groups) / (n * groups);
+    importance_weights<n, groups>(problem.x, importance, mean_square, problem.weight, total);
+  } else {
+    weights_by_magnitude<n, groups>(problem.x, problem.weight);
   }
+  const auto fits =
+      search_affine<kMax>(problem, hints.weight ? kImportanceCandidates : plain, code);
   std::uint8_t scale_code[groups], min_code[groups];
   if (hints.weight) {
-    g.scale = float_to_half(search_positive<groups, 63>(scale, total, scale_code));
-    g.min = float_to_half(search_positive<groups, 63>(min, total, min_code));
+    g.scale = float_to_half(search_positive<groups, 63>(fits.scale, total, scale_code));
+    g.min = float_to_half(search_positive<groups, 63>(fits.min, total, min_code));
   } else {
-    g.scale = float_to_half(quantize_to_6_bits(scale, scale_code));
-    g.min = float_to_half(quantize_to_6_bits(min, min_code));
+    g.scale = float_to_half(quantize_to_6_bits(fits.scale, scale_code));
+    g.min = float_to_half(quantize_to_6_bits(fits.min, min_code));
   }
   if (kMax == 31) {  // codes that wrapped in the search: only Q5_K clamps them
     for (int j = 0; j < groups; ++j) {

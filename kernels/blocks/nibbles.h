@@ -46,10 +46,11 @@ LQ_HD Range full_range(const float* x) {
 
 template <int N, int kMax>
 LQ_HD Range fit_range_by_importance(const float* x, const Importance& hints, std::uint8_t* code) {
-  float weight[N];
-  importance_weights<N>(x, hints.weight, hints.row_mean_square, weight);
-  const AffineFit fit = search_affine<N, kMax>(x, weight, kImportanceCandidates, code);
-  return {fit.scale, -fit.min};
+  AffineProblem<N, 1> problem;
+  lay_side_by_side<N, 1>(x, problem.x);
+  importance_weights<N, 1>(x, hints.weight, hints.row_mean_square, problem.weight, nullptr);
+  const AffineFits<1> fit = search_affine<kMax>(problem, kImportanceCandidates, code);
+  return {fit.scale[0], -fit.min[0]};
 }
 
 }  // namespace lq::kernels

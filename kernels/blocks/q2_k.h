@@ -41,27 +41,27 @@ LQ_HD float quantize_to_nibbles(const float* x, std::uint8_t* code) {
 /// Fits every group, then scales and minimums of the groups into the block's head.
 LQ_HD void fit_groups(const float* x, const Importance& hints, BlockQ2_K& b, std::uint8_t* code) {
   constexpr int n = BlockQ2_K::kGroup, groups = BlockQ2_K::kGroups;
-  float scale[groups], min[groups], total[groups], weight[n];
-  const float mean_square = hints.weight ? sum_of_squares(x, 256) / 256 : 0;
-  for (int j = 0; j < groups; ++j) {
-    AffineCandidates candidates = {-0.5f, 0.1f, 15, true};
-    if (hints.weight) {
-      candidates = kImportanceCandidates;
-      total[j] = importance_weights<n>(x + n * j, hints.weight + n * j, mean_square, weight);
-    } else {
-      for (int i = 0; i < n; ++i) weight[i] = fabsf(x[n * j + i]);
-    }
-    const AffineFit fit = search_affine<n, 3>(x + n * j, weight, candidates, code + n * j);
-    scale[j] = fit.scale;
-    min[j] = fit.min;
+  AffineProblem<n, groups> problem;
+  float total[groups];
+  lay_side_by_side<n, groups>(x, problem.x);
+  AffineFits<groups> fits;
+  if (hints.weight) {
+    float importance[n * groups];
+    lay_side_by_side<n, groups>(hints.weight, importance);
+    const float mean_square = sum_of_squares(x, n * groups) / (n * groups);
+    importance_weights<n, groups>(problem.x, importance, mean_square, problem.weight, total);
+    fits = search_affine<3>(problem, kImportanceCandidates, code);
+  } else {
+    for (int i = 0; i < n * groups; ++i) problem.weight[i] = fabsf(problem.x[i]);
+    fits = search_affine<3, true>(problem, {-0.5f, 0.1f, 15}, code);
   }
   std::uint8_t scale_code[groups], min_code[groups];
   if (hints.weight) {
-    b.scale = float_to_half(search_positive<groups, 15>(scale, total, scale_code));
-    b.min = float_to_half(search_positive<groups, 15>(min, total, min_code));
+    b.scale = float_to_half(search_positive<groups, 15>(fits.scale, total, scale_code));
+    b.min = float_to_half(search_positive<groups, 15>(fits.min, total, min_code));
   } else {
-    b.scale = float_to_half(quantize_to_nibbles(scale, scale_code));
-    b.min = float_to_half(quantize_to_nibbles(min, min_code));
+    b.scale = float_to_half(quantize_to_nibbles(fits.scale, scale_code));
+    b.min = float_to_half(quantize_to_nibbles(fits.min, min_code));
   }
   for (int j = 0; j < groups; ++j)
     b.scale_min[j] = static_cast<std::uint8_t>((scale_code[j] | (min_code[j] << 4)) & 0xff);

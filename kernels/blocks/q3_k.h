@@ -69,14 +69,16 @@ LQ_HD void fit_groups(const float* x, const Importance& hints, BlockQ3_K& b, std
     quantize_group_scales(scale, b);
     return;
   }
-  float total[groups], weight[n];
-  const float mean_square = 2 * sum_of_squares(x, 256) / 256;
-  for (int j = 0; j < groups; ++j) {
-    total[j] = importance_weights<n>(x + n * j, hints.weight + n * j, mean_square, weight);
-    scale[j] = search_signed<n, 4>(x + n * j, weight, code + n * j);
-  }
+  float beside[n * groups], importance[n * groups], weight[n * groups], total[groups];
+  lay_side_by_side<n, groups>(x, beside);
+  lay_side_by_side<n, groups>(hints.weight, importance);
+  const float mean_square = 2 * sum_of_squares(x, n * groups) / (n * groups);
+  importance_weights<n, groups>(beside, importance, mean_square, weight, total);
+  search_signed<n, groups, 4>(beside, weight, scale, code);
   std::uint8_t scale_code[groups];
-  b.scale = float_to_half(search_signed<groups, 32>(scale, total, scale_code));
+  float unit;
+  search_signed<groups, 1, 32>(scale, total, &unit, scale_code);
+  b.scale = float_to_half(unit);
   store_group_scales(scale_code, b);
 }
 

@@ -25,7 +25,7 @@ LQ_HD void decode(const BlockQ4_K& b, float* out) {
 
 LQ_HD void encode(const float* x, const Importance& hints, BlockQ4_K& b) {
   std::uint8_t code[BlockQ4_K::kValues];
-  encode_groups<15>(x, hints, {-1.0f, 0.1f, 20, false}, b.groups, code);
+  encode_groups<15>(x, hints, {-1.0f, 0.1f, 20}, b.groups, code);
   store_nibble_pairs(code, b.code);
 }
 

@@ -28,8 +28,8 @@ LQ_HD void encode(const float* x, const Importance& hints, BlockQ5_0& b) {
   float scale;
   if (hints.weight) {
     float weight[n];
-    importance_weights<n>(x, hints.weight, hints.row_mean_square, weight);
-    scale = search_signed<n, 16>(x, weight, code);
+    importance_weights<n, 1>(x, hints.weight, hints.row_mean_square, weight, nullptr);
+    search_signed<n, 1, 16>(x, weight, &scale, code);
   } else {
     scale = peak_value(x, n) / -16;
     const float inverse = scale != 0 ? 1 / scale : 0;

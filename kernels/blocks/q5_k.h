@@ -28,7 +28,7 @@ LQ_HD void decode(const BlockQ5_K& b, float* out) {
 
 LQ_HD void encode(const float* x, const Importance& hints, BlockQ5_K& b) {
   std::uint8_t code[BlockQ5_K::kValues];
-  encode_groups<31>(x, hints, {-0.5f, 0.1f, 15, false}, b.groups, code);
+  encode_groups<31>(x, hints, {-0.5f, 0.1f, 15}, b.groups, code);
   store_nibble_pairs(code, b.code);
   for (int l = 0; l < 32; ++l) {
     int bits = 0;

@@ -50,9 +50,14 @@ LQ_HD void encode(const float* x, const Importance& hints, BlockQ6_K& b) {
   constexpr int n = BlockQ6_K::kGroup, groups = BlockQ6_K::kGroups;
   std::uint8_t code[BlockQ6_K::kValues];
   float scales[groups];
-  for (int j = 0; j < groups; ++j)
-    scales[j] = search_signed<n, 32>(x + n * j, hints.weight ? hints.weight + n * j : nullptr,
-                                     code + n * j);
+  float beside[n * groups], weight[n * groups];
+  lay_side_by_side<n, groups>(x, beside);
+  if (hints.weight) {
+    lay_side_by_side<n, groups>(hints.weight, weight);
+  } else {
+    for (int i = 0; i < n * groups; ++i) weight[i] = beside[i] * beside[i];
+  }
+  search_signed<n, groups, 32>(beside, weight, scales, code);
   const float peak = peak_value(scales, groups);
   if (fabsf(peak) < kTinyGroup) {
     b = BlockQ6_K{};

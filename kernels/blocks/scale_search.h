@@ -38,70 +38,99 @@ LQ_HD float largest_or_zero(const float* x, int n) {
   return largest;
 }
 
-/// How much the error of each value counts when an importance matrix is given: large values count
-/// more, the less so the smaller they are against their surroundings. Returns the sum.
-template <int N>
-LQ_HD float importance_weights(const float* x, const float* importance, float mean_square,
-                               float* weight) {
-  float sum = 0;
-  for (int i = 0; i < N; ++i) {
-    weight[i] = importance[i] * sqrtf(mean_square + x[i] * x[i]);
-    sum += weight[i];
-  }
-  return sum;
+/// Groups side by side: value i of group g at [i * G + g], so that one loop over g serves all
+/// groups at once in vector registers while each group's sums keep their order.
+template <int N, int G>
+LQ_HD void lay_side_by_side(const float* x, float* groups) {
+  for (int i = 0; i < N; ++i)
+    for (int g = 0; g < G; ++g) groups[i * G + g] = x[g * N + i];
 }
 
-/// Sums over a group: weight * x * code and weight * code^2. Their quotient is the best scale for
+/// How much the error of each value counts when an importance matrix is given: large values count
+/// more, the less so the smaller they are against their surroundings. x, importance, weight:
+/// [N][G]; `total`, if not null, [G]: the sums of the weights.
+template <int N, int G>
+LQ_HD void importance_weights(const float* x, const float* importance, float mean_square,
+                              float* weight, float* total) {
+  for (int i = 0; i < N * G; ++i) weight[i] = importance[i] * sqrtf(mean_square + x[i] * x[i]);
+  if (!total) return;
+  for (int g = 0; g < G; ++g) total[g] = 0;
+  for (int i = 0; i < N; ++i)
+    for (int g = 0; g < G; ++g) total[g] += weight[i * G + g];
+}
+
+/// Of each group: its value of the largest magnitude, with its sign; the first of equals.
+template <int N, int G>
+LQ_HD void peak_values(const float* x, float* peak) {
+  float magnitude[G] = {};
+  for (int g = 0; g < G; ++g) peak[g] = 0;
+  for (int i = 0; i < N; ++i) {
+    for (int g = 0; g < G; ++g) {
+      const float value = x[i * G + g], m = fabsf(value);
+      peak[g] = m > magnitude[g] ? value : peak[g];
+      magnitude[g] = m > magnitude[g] ? m : magnitude[g];
+    }
+  }
+}
+
+/// Sums over groups: weight * x * code and weight * code^2. Their quotient is the best scale for
 /// these codes.
+template <int G>
 struct FitSums {
-  float xl, ll;
+  float xl[G], ll[G];
 };
 
-template <int N, int kRange>
-LQ_HD FitSums signed_sums(const float* x, const float* weight, const float* weight_x,
-                          float inverse) {
-  FitSums sums = {0, 0};
+template <int N, int G, int kRange>
+LQ_HD FitSums<G> signed_sums(const float* x, const float* weight, const float* weight_x,
+                             const float* inverse) {
+  FitSums<G> sums = {};
   for (int i = 0; i < N; ++i) {
-    const auto l = static_cast<float>(clamp_int(round_even(inverse * x[i]), -kRange, kRange - 1));
-    sums.xl += weight_x[i] * l;
-    sums.ll += weight[i] * l * l;
+#pragma GCC unroll 1
+    for (int g = 0; g < G; ++g) {
+      const int at = i * G + g;
+      const float l = clamp_float(round_even(inverse[g] * x[at]), -kRange, kRange - 1);
+      sums.xl[g] += weight_x[at] * l;
+      sums.ll[g] += weight[at] * l * l;
+    }
   }
   return sums;
 }
 
-/// Symmetric codes: x ~ scale * (code - kRange), code in [0, 2 * kRange). Weights are null for
-/// weights of x^2. Returns the scale; its sign is part of the choice.
-template <int N, int kRange>
-LQ_HD float search_signed(const float* x, const float* weights, std::uint8_t* code) {
-  const float peak = peak_value(x, N);
-  if (fabsf(peak) < kTinyGroup) {
-    for (int i = 0; i < N; ++i) code[i] = 0;
-    return 0;
+/// Symmetric codes: x ~ scale * (code - kRange), code in [0, 2 * kRange). x and weight: [N][G];
+/// scale: [G], its sign is part of the choice; code: [G][N].
+template <int N, int G, int kRange>
+LQ_HD void search_signed(const float* x, const float* weight, float* scale, std::uint8_t* code) {
+  float peak[G], inverse[G], best[G], weight_x[N * G];
+  peak_values<N, G>(x, peak);
+  for (int i = 0; i < N * G; ++i) weight_x[i] = weight[i] * x[i];
+  for (int g = 0; g < G; ++g) inverse[g] = -static_cast<float>(kRange) / peak[g];
+  const auto first = signed_sums<N, G, kRange>(x, weight, weight_x, inverse);
+  for (int g = 0; g < G; ++g) {
+    const float quotient = first.xl[g] / first.ll[g];
+    scale[g] = first.ll[g] != 0 ? quotient : 0;
+    best[g] = scale[g] * first.xl[g];
   }
-  float weight[N], weight_x[N];
-  for (int i = 0; i < N; ++i) {
-    weight[i] = weights ? weights[i] : x[i] * x[i];
-    weight_x[i] = weight[i] * x[i];
-  }
-  float inverse = -static_cast<float>(kRange) / peak;
-  FitSums sums = signed_sums<N, kRange>(x, weight, weight_x, inverse);
-  float scale = sums.ll != 0 ? sums.xl / sums.ll : 0;
-  float best = scale * sums.xl;
   for (int k = -9; k <= 9; ++k) {
     if (k == 0) continue;
-    const float candidate = -(kRange + 0.1f * static_cast<float>(k)) / peak;
-    sums = signed_sums<N, kRange>(x, weight, weight_x, candidate);
-    if (sums.ll > 0 && sums.xl * sums.xl > best * sums.ll) {
-      inverse = candidate;
-      scale = sums.xl / sums.ll;
-      best = scale * sums.xl;
+    float candidate[G];
+    for (int g = 0; g < G; ++g) candidate[g] = -(kRange + 0.1f * static_cast<float>(k)) / peak[g];
+    const auto sums = signed_sums<N, G, kRange>(x, weight, weight_x, candidate);
+    for (int g = 0; g < G; ++g) {
+      const float xl = sums.xl[g], ll = sums.ll[g], quotient = xl / ll;
+      const bool better = (ll > 0) & (xl * xl > best[g] * ll);
+      inverse[g] = better ? candidate[g] : inverse[g];
+      scale[g] = better ? quotient : scale[g];
+      best[g] = better ? quotient * xl : best[g];
     }
   }
-  for (int i = 0; i < N; ++i) {
-    const int l = clamp_int(round_even(inverse * x[i]), -kRange, kRange - 1);
-    code[i] = static_cast<std::uint8_t>(l + kRange);
+  for (int g = 0; g < G; ++g) {
+    const bool tiny = fabsf(peak[g]) < kTinyGroup;
+    if (tiny) scale[g] = 0;
+    for (int i = 0; i < N; ++i) {
+      const int l = clamp_int(round_even(inverse[g] * x[i * G + g]), -kRange, kRange - 1);
+      code[g * N + i] = static_cast<std::uint8_t>(tiny ? 0 : l + kRange);
+    }
   }
-  return scale;
 }
 
 /// Symmetric codes with weights of x^2, improved one code at a time: x ~ scale * (code - kRange).
@@ -118,40 +147,42 @@ LQ_HD float search_signed_greedy(const float* x, std::uint8_t* code) {
   }
   if (fabsf(peak) < kTinyGroup) return 0;
   const float inverse = -static_cast<float>(kRange) / peak;
-  FitSums sums = {0, 0};
+  float sum_xl = 0, sum_ll = 0;
   for (int i = 0; i < N; ++i) {
     level[i] = clamp_int(round_even(inverse * x[i]), -kRange, kRange - 1);
     const auto l = static_cast<float>(level[i]);
-    sums.xl += weight_x[i] * l;
-    sums.ll += weight[i] * l * l;
+    sum_xl += weight_x[i] * l;
+    sum_ll += weight[i] * l * l;
   }
   bool changed = true;
   for (int sweep = 0; sweep < 5 && changed; ++sweep) {
     changed = false;
     for (int i = 0; i < N; ++i) {
       const auto l = static_cast<float>(level[i]);
-      float xl = sums.xl - weight_x[i] * l;
+      float xl = sum_xl - weight_x[i] * l;
       if (!(xl > 0)) continue;
-      float ll = sums.ll - weight[i] * l * l;
+      float ll = sum_ll - weight[i] * l * l;
       const int better = clamp_int(round_even(x[i] * ll / xl), -kRange, kRange - 1);
       if (better == level[i]) continue;
       const auto b = static_cast<float>(better);
       xl += weight_x[i] * b;
       ll += weight[i] * b * b;
-      if (ll > 0 && xl * xl * sums.ll > sums.xl * sums.xl * ll) {
+      if (ll > 0 && xl * xl * sum_ll > sum_xl * sum_xl * ll) {
         level[i] = better;
-        sums = {xl, ll};
+        sum_xl = xl;
+        sum_ll = ll;
         changed = true;
       }
     }
   }
   for (int i = 0; i < N; ++i) code[i] = static_cast<std::uint8_t>(level[i] + kRange);
-  return sums.ll > 0 ? sums.xl / sums.ll : 0;
+  return sum_ll > 0 ? sum_xl / sum_ll : 0;
 }
 
-/// x ~ scale * code - min; min is not negative.
-struct AffineFit {
-  float scale, min;
+/// x ~ scale * code - min for G groups; min is not negative.
+template <int G>
+struct AffineFits {
+  float scale[G], min[G];
 };
 
 /// Candidates of the affine search: inverse scales (largest code + first + k * step) / range of x,
@@ -159,92 +190,143 @@ struct AffineFit {
 struct AffineCandidates {
   float first, step;
   int steps;
-  bool absolute;  ///< minimise absolute errors instead of squared ones
 };
 
 /// The candidates of every type when an importance matrix is given.
-inline constexpr AffineCandidates kImportanceCandidates = {-0.9f, 0.05f, 36, false};
+inline constexpr AffineCandidates kImportanceCandidates = {-0.9f, 0.05f, 36};
 
-template <int N>
-LQ_HD float affine_error(const float* x, const float* weight, const float* code, float scale,
-                         float low, bool absolute) {
-  float error = 0;
+/// One number for each of G groups. By value: nothing else can point to it, so loops stay in vector
+/// registers.
+template <int G>
+struct PerGroup {
+  float of[G];
+};
+
+/// G groups of N values, side by side, as the affine search works on them.
+template <int N, int G>
+struct AffineProblem {
+  float x[N * G];             ///< [N][G]
+  float weight[N * G];        ///< [N][G]; set by the caller like x
+  PerGroup<G> sum_w, sum_wx;  ///< of weight and weight * x
+  PerGroup<G> low, high;      ///< range to spread the codes over; low moves during the search
+  float code[N * G];          ///< of the present candidate, [N][G]
+};
+
+template <int N, int G>
+LQ_HD void describe_groups(AffineProblem<N, G>& p) {
+  PerGroup<G> low, high, sum_w, sum_wx;
+  for (int g = 0; g < G; ++g) {
+    low.of[g] = high.of[g] = p.x[g];
+    sum_w.of[g] = p.weight[g];
+    sum_wx.of[g] = p.weight[g] * p.x[g];
+  }
+  for (int i = 1; i < N; ++i) {
+    for (int g = 0; g < G; ++g) {
+      const float value = p.x[i * G + g], w = p.weight[i * G + g];
+      low.of[g] = value < low.of[g] ? value : low.of[g];
+      high.of[g] = value > high.of[g] ? value : high.of[g];
+      sum_w.of[g] += w;
+      sum_wx.of[g] += w * value;
+    }
+  }
+  for (int g = 0; g < G; ++g) low.of[g] = low.of[g] > 0 ? 0 : low.of[g];
+  p.low = low;
+  p.high = high;
+  p.sum_w = sum_w;
+  p.sum_wx = sum_wx;
+}
+
+template <int kMax>
+LQ_HD float affine_code(float x, float inverse, float low) {
+  return clamp_float(round_even(inverse * (x - low)), 0, kMax);
+}
+
+template <bool kAbsolute, int N, int G>
+LQ_HD PerGroup<G> affine_errors(const AffineProblem<N, G>& p, PerGroup<G> scale, PerGroup<G> low) {
+  PerGroup<G> error = {};
   for (int i = 0; i < N; ++i) {
-    const float d = scale * code[i] + low - x[i];
-    error += weight[i] * (absolute ? fabsf(d) : d * d);
+#pragma GCC unroll 1
+    for (int g = 0; g < G; ++g) {
+      const int at = i * G + g;
+      const float d = scale.of[g] * p.code[at] + low.of[g] - p.x[at];
+      error.of[g] += p.weight[at] * (kAbsolute ? fabsf(d) : d * d);
+    }
   }
   return error;
 }
 
-/// One candidate: codes for this inverse scale and lower end, then the best fit for these codes.
-/// Returns false when the codes do not determine a fit.
-struct AffineTrial {
-  float sum_w, sum_wx;  ///< sums of weight and of weight * x over the group
-  float scale, low;     ///< out: the fit
-};
-template <int N, int kMax>
-LQ_HD bool fit_affine(const float* x, const float* weight, float inverse, float low,
-                      AffineTrial& trial, float* code) {
-  float l1 = 0, l2 = 0, xl = 0;
+/// Makes the codes for these inverse scales and sets `scale` and `low` to the best fits for these
+/// codes; a fit that the codes do not determine is not a number, so its error is less than no
+/// other.
+template <int kMax, int N, int G>
+LQ_HD void fit_affine(AffineProblem<N, G>& p, PerGroup<G> inverse, PerGroup<G>& scale,
+                      PerGroup<G>& low) {
+  PerGroup<G> l1 = {}, l2 = {}, xl = {};
+  const PerGroup<G> start = p.low;
   for (int i = 0; i < N; ++i) {
-    const auto l = static_cast<float>(clamp_int(round_even(inverse * (x[i] - low)), 0, kMax));
-    code[i] = l;
-    l1 += weight[i] * l;
-    l2 += weight[i] * l * l;
-    xl += weight[i] * l * x[i];
-  }
-  const float determinant = trial.sum_w * l2 - l1 * l1;
-  if (!(determinant > 0)) return false;
-  trial.scale = (trial.sum_w * xl - trial.sum_wx * l1) / determinant;
-  trial.low = (l2 * trial.sum_wx - l1 * xl) / determinant;
-  if (trial.low > 0) {
-    trial.low = 0;
-    trial.scale = xl / l2;
-  }
-  return true;
-}
-
-/// Codes in [0, kMax] with a scale and a minimum.
-template <int N, int kMax>
-LQ_HD AffineFit search_affine(const float* x, const float* weight,
-                              const AffineCandidates& candidates, std::uint8_t* code) {
-  float low = x[0], high = x[0];
-  AffineTrial trial = {weight[0], weight[0] * x[0], 0, 0};
-  for (int i = 1; i < N; ++i) {
-    if (x[i] < low) low = x[i];
-    if (x[i] > high) high = x[i];
-    trial.sum_w += weight[i];
-    trial.sum_wx += weight[i] * x[i];
-  }
-  if (low > 0) low = 0;
-  if (high == low) {
-    for (int i = 0; i < N; ++i) code[i] = 0;
-    return {0, -low};
-  }
-  float best_inverse = kMax / (high - low), best_low = low;
-  float scale = 1 / best_inverse;
-  float trial_code[N];
-  for (int i = 0; i < N; ++i)
-    trial_code[i] = static_cast<float>(clamp_int(round_even(best_inverse * (x[i] - low)), 0, kMax));
-  float best = affine_error<N>(x, weight, trial_code, scale, low, candidates.absolute);
-  for (int k = 0; k <= candidates.steps; ++k) {
-    const float offset = candidates.first + candidates.step * static_cast<float>(k) + kMax;
-    const float inverse = offset / (high - low);
-    if (!fit_affine<N, kMax>(x, weight, inverse, low, trial, trial_code)) continue;
-    const float error =
-        affine_error<N>(x, weight, trial_code, trial.scale, trial.low, candidates.absolute);
-    if (error < best) {
-      best = error;
-      best_inverse = inverse;
-      best_low = low;  // the end that these codes were made with
-      scale = trial.scale;
-      low = trial.low;  // later candidates start from here
+#pragma GCC unroll 1
+    for (int g = 0; g < G; ++g) {
+      const int at = i * G + g;
+      const float l = affine_code<kMax>(p.x[at], inverse.of[g], start.of[g]);
+      p.code[at] = l;
+      const float wl = p.weight[at] * l;
+      l1.of[g] += wl;
+      l2.of[g] += wl * l;
+      xl.of[g] += wl * p.x[at];
     }
   }
-  for (int i = 0; i < N; ++i)
-    code[i] =
-        static_cast<std::uint8_t>(clamp_int(round_even(best_inverse * (x[i] - best_low)), 0, kMax));
-  return {scale, -low};
+  for (int g = 0; g < G; ++g) {
+    const float determinant = p.sum_w.of[g] * l2.of[g] - l1.of[g] * l1.of[g];
+    const float fit_scale = (p.sum_w.of[g] * xl.of[g] - p.sum_wx.of[g] * l1.of[g]) / determinant;
+    const float fit_low = (l2.of[g] * p.sum_wx.of[g] - l1.of[g] * xl.of[g]) / determinant;
+    const float scale_through_0 = xl.of[g] / l2.of[g];
+    const bool through_0 = fit_low > 0;
+    const float chosen = through_0 ? scale_through_0 : fit_scale;
+    scale.of[g] = determinant > 0 ? chosen : bits_float(0x7fc00000u);
+    low.of[g] = through_0 ? 0 : fit_low;
+  }
+}
+
+/// Codes [G][N] in [0, kMax] with a scale and a minimum for each group. kAbsolute: minimise
+/// absolute errors instead of squared ones.
+template <int kMax, bool kAbsolute = false, int N, int G>
+LQ_HD AffineFits<G> search_affine(AffineProblem<N, G>& p, const AffineCandidates& candidates,
+                                  std::uint8_t* code) {
+  describe_groups(p);
+  PerGroup<G> scale, best_inverse, inverse, fit_scale, fit_low;
+  PerGroup<G> best_low = p.low;
+  bool flat[G];
+  for (int g = 0; g < G; ++g) {
+    flat[g] = p.high.of[g] == p.low.of[g];
+    best_inverse.of[g] = kMax / (p.high.of[g] - p.low.of[g]);
+    scale.of[g] = 1 / best_inverse.of[g];
+  }
+  fit_affine<kMax>(p, best_inverse, fit_scale, fit_low);  // for its codes: the first fit is simple
+  PerGroup<G> best = affine_errors<kAbsolute>(p, scale, p.low);
+  for (int k = 0; k <= candidates.steps; ++k) {
+    const float offset = candidates.first + candidates.step * static_cast<float>(k) + kMax;
+    for (int g = 0; g < G; ++g) inverse.of[g] = offset / (p.high.of[g] - p.low.of[g]);
+    fit_affine<kMax>(p, inverse, fit_scale, fit_low);
+    const PerGroup<G> error = affine_errors<kAbsolute>(p, fit_scale, fit_low);
+    for (int g = 0; g < G; ++g) {
+      const bool better = error.of[g] < best.of[g];
+      best.of[g] = better ? error.of[g] : best.of[g];
+      best_inverse.of[g] = better ? inverse.of[g] : best_inverse.of[g];
+      best_low.of[g] = better ? p.low.of[g] : best_low.of[g];  // where these codes started
+      scale.of[g] = better ? fit_scale.of[g] : scale.of[g];
+      p.low.of[g] = better ? fit_low.of[g] : p.low.of[g];  // later candidates start from here
+    }
+  }
+  AffineFits<G> fits;
+  for (int g = 0; g < G; ++g) {
+    fits.scale[g] = flat[g] ? 0 : scale.of[g];
+    fits.min[g] = -p.low.of[g];
+    for (int i = 0; i < N; ++i) {
+      const float l = affine_code<kMax>(p.x[i * G + g], best_inverse.of[g], best_low.of[g]);
+      code[g * N + i] = static_cast<std::uint8_t>(flat[g] ? 0 : l);
+    }
+  }
+  return fits;
 }
 
 template <int N, int kMax>
@@ -258,17 +340,18 @@ LQ_HD float positive_error(const float* x, const float* weight, float inverse, f
   return error;
 }
 
-/// Improves codes of positive values one at a time; starts from the sums of the present ones.
+/// Improves codes of positive values one at a time, and with them the sums of weight * x * code and
+/// weight * code^2.
 template <int N, int kMax>
-LQ_HD FitSums improve_positive(const float* x, const float* weight, FitSums sums,
-                               std::uint8_t* code) {
+LQ_HD void improve_positive(const float* x, const float* weight, float& sum_xl, float& sum_ll,
+                            std::uint8_t* code) {
   bool changed = true;
   for (int sweep = 0; sweep < 5 && changed; ++sweep) {
     changed = false;
     for (int i = 0; i < N; ++i) {
       const auto l = static_cast<float>(code[i]);
-      float xl = sums.xl - weight[i] * x[i] * l;
-      float ll = sums.ll - weight[i] * l * l;
+      float xl = sum_xl - weight[i] * x[i] * l;
+      float ll = sum_ll - weight[i] * l * l;
       if (!(xl > 0 && ll > 0)) continue;
       const int rounded = round_even(x[i] * ll / xl);
       const int better = rounded < kMax ? rounded : kMax;
@@ -276,14 +359,14 @@ LQ_HD FitSums improve_positive(const float* x, const float* weight, FitSums sums
       const auto b = static_cast<float>(better);
       xl += weight[i] * x[i] * b;
       ll += weight[i] * b * b;
-      if (xl * xl * sums.ll > sums.xl * sums.xl * ll) {
+      if (xl * xl * sum_ll > sum_xl * sum_xl * ll) {
         code[i] = static_cast<std::uint8_t>(better);
-        sums = {xl, ll};
+        sum_xl = xl;
+        sum_ll = ll;
         changed = true;
       }
     }
   }
-  return sums;
 }
 
 /// Codes in [0, kMax] for values that are not negative: x ~ scale * code. Returns the scale. Codes
@@ -312,16 +395,16 @@ LQ_HD float search_positive(const float* x, const float* weight, std::uint8_t* c
       inverse = candidate;
     }
   }
-  FitSums sums = {0, 0};
+  float sum_xl = 0, sum_ll = 0;
   for (int i = 0; i < N; ++i) {
     const int rounded = round_even(inverse * x[i]);
     const int l = rounded < kMax ? rounded : kMax;
     code[i] = static_cast<std::uint8_t>(l);
-    sums.xl += weight[i] * x[i] * static_cast<float>(l);
-    sums.ll += weight[i] * static_cast<float>(l) * static_cast<float>(l);
+    sum_xl += weight[i] * x[i] * static_cast<float>(l);
+    sum_ll += weight[i] * static_cast<float>(l) * static_cast<float>(l);
   }
-  sums = improve_positive<N, kMax>(x, weight, sums, code);
-  return sums.ll > 0 ? sums.xl / sums.ll : 0;
+  improve_positive<N, kMax>(x, weight, sum_xl, sum_ll, code);
+  return sum_ll > 0 ? sum_xl / sum_ll : 0;
 }
 
 }  // namespace lq::kernels
