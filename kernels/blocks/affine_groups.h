@@ -72,7 +72,7 @@ LQ_HD void fit_groups(const float* x, const Importance& hints, const AffineCandi
     weights_by_magnitude<n, groups>(problem.x, problem.weight);
   }
   const auto fits =
-      search_affine<kMax>(problem, hints.weight ? kImportanceCandidates : plain, code);
+      search_affine<kMax>(problem, hints.weight ? importance_candidates() : plain, code);
   std::uint8_t scale_code[groups], min_code[groups];
   if (hints.weight) {
     g.scale = float_to_half(search_positive<groups, 63>(fits.scale, total, scale_code));

@@ -49,7 +49,7 @@ LQ_HD Range fit_range_by_importance(const float* x, const Importance& hints, std
   AffineProblem<N, 1> problem;
   lay_side_by_side<N, 1>(x, problem.x);
   importance_weights<N, 1>(x, hints.weight, hints.row_mean_square, problem.weight, nullptr);
-  const AffineFits<1> fit = search_affine<kMax>(problem, kImportanceCandidates, code);
+  const AffineFits<1> fit = search_affine<kMax>(problem, importance_candidates(), code);
   return {fit.scale[0], -fit.min[0]};
 }
 

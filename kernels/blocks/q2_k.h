@@ -50,7 +50,7 @@ LQ_HD void fit_groups(const float* x, const Importance& hints, BlockQ2_K& b, std
     lay_side_by_side<n, groups>(hints.weight, importance);
     const float mean_square = sum_of_squares(x, n * groups) / (n * groups);
     importance_weights<n, groups>(problem.x, importance, mean_square, problem.weight, total);
-    fits = search_affine<3>(problem, kImportanceCandidates, code);
+    fits = search_affine<3>(problem, importance_candidates(), code);
   } else {
     for (int i = 0; i < n * groups; ++i) problem.weight[i] = fabsf(problem.x[i]);
     fits = search_affine<3, true>(problem, {-0.5f, 0.1f, 15}, code);

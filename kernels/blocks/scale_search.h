@@ -193,7 +193,7 @@ struct AffineCandidates {
 };
 
 /// The candidates of every type when an importance matrix is given.
-inline constexpr AffineCandidates kImportanceCandidates = {-0.9f, 0.05f, 36};
+LQ_HD AffineCandidates importance_candidates() { return {-0.9f, 0.05f, 36}; }
 
 /// One number for each of G groups. By value: nothing else can point to it, so loops stay in vector
 /// registers.
