@@ -1,8 +1,12 @@
 #include "tools/cli/about.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <sstream>
+#include <utility>
 #include <vector>
 
+#include "kernels/cpu/kernel_table.h"
 #include "lib/base/build_info.h"
 #include "lib/base/error.h"
 #include "tools/cli/docs.h"
@@ -76,10 +80,20 @@ void check_example(const Tool& tool, std::string_view example) {
 }  // namespace
 
 std::string version_text(const Tool& tool) {
+  const char* wanted = std::getenv("LQ_CPU_ISA");
+  const auto* chosen = kernels::kernel_table(wanted ? wanted : "");
+  std::ostringstream names;
+  for (const auto& set : kernels::kernel_sets())
+    names << (names.tellp() > 0 ? ", " : "") << set.table->name
+          << (set.supported ? "" : " (not on this machine)");
+  if (!chosen)
+    fail(ErrorKind::usage, "LQ_CPU_ISA: '", wanted, "' is not an instruction set that works here; ",
+         "built: ", names.str());
   const BuildInfo& info = build_info();
   std::ostringstream out;
   out << tool.name << ' ' << info.version << "\nbuild: " << info.build_type << ", " << info.compiler
-      << "\ncuda: " << info.cuda << '\n';
+      << "\ncpu kernels: " << names.str() << "; chosen: " << chosen->name << "\ncuda: " << info.cuda
+      << '\n';
   return out.str();
 }
 

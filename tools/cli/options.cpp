@@ -57,6 +57,16 @@ std::string shown(double value) {
   return out.str();
 }
 
+std::string unknown_option(const std::string& word, const CLI::App& app) {
+  const std::string name = word.substr(0, word.find('='));
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options())
+    for (const auto& known : option->get_lnames())
+      if (!option->get_group().empty()) names.push_back("--" + known);
+  const std::string guess = name.starts_with("--") ? nearest(name, names) : "";
+  return "unknown option '" + name + "'" + (guess.empty() ? "" : "; did you mean '" + guess + "'?");
+}
+
 }  // namespace
 
 std::string nearest(std::string_view word, std::span<const std::string> candidates) {
@@ -206,25 +216,16 @@ std::unique_ptr<CLI::App> make_app(const Tool& tool, const Command* command, Com
 }
 
 std::string parse_message(const CLI::ParseError& error, const CLI::App& app) {
+  // An unknown option explains whatever else seems to be missing.
   const auto extras = app.remaining();
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) && !extras.empty()) {
-    std::string word = extras.front();
-    if (!word.starts_with("-")) return "unexpected argument '" + word + "'";
-    word = word.substr(0, word.find('='));
-    std::vector<std::string> names;
-    for (const CLI::Option* option : app.get_options()) {
-      if (option->get_group().empty()) continue;
-      for (const auto& name : option->get_lnames()) names.push_back("--" + name);
-    }
-    const std::string guess = word.starts_with("--") ? nearest(word, names) : "";
-    return "unknown option '" + word + "'" +
-           (guess.empty() ? "" : "; did you mean '" + guess + "'?");
-  }
+  for (const auto& word : extras)
+    if (word.starts_with("-") && word.size() > 1) return unknown_option(word, app);
   const std::string message = error.what();
-  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error)) {
-    const auto colon = message.find(": ");
-    if (message.ends_with(" missing") && colon != std::string::npos)
-      return message.substr(0, colon) + " needs a value";
+  const auto colon = message.find(": ");
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) && !extras.empty())
+    return "unexpected argument '" + extras.front() + "'";
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) && colon != std::string::npos) {
+    if (message.ends_with(" missing")) return message.substr(0, colon) + " needs a value";
     if (message.find("At Most 1 required") != std::string::npos)
       return message.substr(0, colon) + " was given more than once";
   }

@@ -97,8 +97,10 @@ Run::Run(const Tool& tool, int argc, char** argv) : tool_(tool), args_(argv, arg
   for (const Command& command : tool.commands)
     if (word != args_.end() && *word == command.name) command_ = &command;
   if (command_) args_.erase(word);
-  // Errors of the command line itself are JSON too.
+  // Errors of the command line itself follow these two already.
   values_.json = has("--json");
+  for (const char* mode : {"auto", "always", "never"})
+    if (has(std::string("--color=") + mode)) values_.color = mode;
 }
 
 ColorMode Run::color_mode() const {

@@ -1,0 +1,20 @@
+# Made by lq-convert --generate bash; do not edit.
+_lq_convert() {
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
+  local words command=${COMP_WORDS[1]}
+  case "$command" in
+    *)
+      case "$prev" in
+        -o|--output) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+        -t|--threads) COMPREPLY=(); return ;;
+        --color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+      esac
+      words='--output --threads --force --json --color --quiet --help --version' ;;
+  esac
+  if [[ $cur == -* ]]; then
+    COMPREPLY=($(compgen -W "$words" -- "$cur"))
+  else
+    COMPREPLY=($(compgen -f -- "$cur"))
+  fi
+}
+complete -o filenames -F _lq_convert lq-convert

@@ -1,0 +1,8 @@
+# Made by lq-quantize --generate fish; do not edit.
+complete -c lq-quantize -s t -l threads -x -d 'threads to work with (default: the cores this process may use)'
+complete -c lq-quantize -l force -d 'replace output files that exist'
+complete -c lq-quantize -l json -d 'print results, and errors, as JSON'
+complete -c lq-quantize -l color -x -a 'auto always never' -d 'when to use colour; auto: on a terminal'
+complete -c lq-quantize -s q -l quiet -d 'no progress and no notes; warnings and errors stay'
+complete -c lq-quantize -s h -l help -d 'print this help'
+complete -c lq-quantize -l version -d 'print the version, how it was built and its kernels'
