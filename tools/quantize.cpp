@@ -1,25 +1,211 @@
 // lq-quantize: a model's weights in fewer bits.
+#include "lib/jobs/quantize.h"
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "lib/base/build_info.h"
+#include "lib/base/quote.h"
+#include "tools/cli/options.h"
 #include "tools/cli/tool.h"
 
 namespace {
 
+using lq::ErrorKind;
+using lq::fail;
+
 struct Options {
   std::string input, output, type;
+  std::vector<std::string> tensor_types;
+  std::string output_type, embedding_type;
+  bool pure = false, leave_output = false, allow_requantize = false, dry_run = false, list = false;
+  double max_fallback = 100;
+  std::uint64_t memory = 0;
 } options;
 
-void declare(CLI::App& app) {
-  app.add_option("INPUT", options.input, "GGUF model to read")->required();
-  app.add_option("OUTPUT", options.output, "GGUF model to write")->required();
-  app.add_option("TYPE", options.type, "type or recipe, such as Q4_K_M")->required();
+std::vector<std::string> storage_types() {
+  std::vector<std::string> names;
+  lq::for_each_dtype([&](lq::DType, const lq::DTypeTraits& t) { names.emplace_back(t.name); });
+  return names;
 }
 
-void execute(const lq::cli::Context&) {}
+void declare(CLI::App& app) {
+  app.add_option("INPUT", options.input, "GGUF model to read; of a split model any part");
+  app.add_option("OUTPUT", options.output,
+                 "file to write; when left out, ggml-model-TYPE.gguf beside INPUT");
+  app.add_option("TYPE", options.type,
+                 "file type such as Q4_K_M, its number, or COPY; case does not matter (--list)");
+  app.add_flag("-n,--dry-run", options.dry_run, "show what would be done and write nothing");
+  app.add_flag("--list", options.list, "show the file types and end");
+  app.add_flag("--pure", options.pure,
+               "one type for all matrices instead of the file type's mixture");
+  app.add_option("--tensor-type", options.tensor_types,
+                 "another type for tensors whose name has a match of REGEX; the first that matches "
+                 "counts")
+      ->type_name("REGEX=TYPE")
+      ->allow_extra_args(false);
+  app.add_option("--output-tensor-type", options.output_type, "type of output.weight")
+      ->type_name("TYPE")
+      ->transform(lq::cli::choice(storage_types(), lq::cli::Case::ignore));
+  app.add_option("--token-embedding-type", options.embedding_type, "type of the token embedding")
+      ->type_name("TYPE")
+      ->transform(lq::cli::choice(storage_types(), lq::cli::Case::ignore));
+  app.add_flag("--leave-output-tensor", options.leave_output, "keep output.weight as it is");
+  app.add_flag("--allow-requantize", options.allow_requantize,
+               "also start from tensors that have lost bits already");
+  app.add_option("--max-fallback", options.max_fallback,
+                 "end with status 6 and write nothing when more than this share of the weights "
+                 "cannot have the type that the recipe wants")
+      ->type_name("PERCENT")
+      ->check(lq::cli::number(0, 100));
+  app.add_option("--mem", options.memory, "bound of working memory (default 128M)")
+      ->type_name("SIZE")
+      ->transform(lq::cli::size());
+}
+
+std::optional<lq::DType> type_option(const std::string& name) {
+  return name.empty() ? std::nullopt : lq::dtype_named(name);
+}
+
+std::vector<lq::TypePattern> type_patterns() {
+  std::vector<lq::TypePattern> patterns;
+  const std::vector<std::string> names = storage_types();
+  for (const std::string& text : options.tensor_types) {
+    const std::size_t equals = text.rfind('=');
+    if (equals == std::string::npos || equals == 0)
+      fail(ErrorKind::usage, "--tensor-type ", lq::quote(text), " is not of the form REGEX=TYPE");
+    const std::string name = text.substr(equals + 1);
+    const auto type = lq::dtype_named(name);
+    if (!type || !lq::traits(*type).has_codec()) {
+      std::string known;
+      for (const std::string& one : names) known += (known.empty() ? "" : ", ") + one;
+      fail(ErrorKind::usage, "--tensor-type ", lq::quote(text), ": unknown type ", lq::quote(name),
+           "; types are ", known);
+    }
+    std::string regex = text.substr(0, equals);
+    for (char& c : regex)
+      if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    patterns.push_back({std::move(regex), *type});
+  }
+  return patterns;
+}
+
+lq::QuantizeOptions quantize_options() {
+  lq::QuantizeOptions result;
+  result.recipe = lq::find_quantize_type(options.type);
+  result.allow_requantize = options.allow_requantize;
+  result.wishes = {.pure = options.pure,
+                   .leave_output = options.leave_output,
+                   .output = type_option(options.output_type),
+                   .embedding = type_option(options.embedding_type),
+                   .patterns = type_patterns()};
+  return result;
+}
+
+void print_list(bool json) {
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  std::string text = "type      default  output  number\n";
+  for (const std::string& name : lq::usable_recipe_names()) {
+    const lq::Recipe& recipe = *lq::find_recipe(name);
+    const std::string type = lq::traits(recipe.type).name, output = lq::traits(recipe.output).name;
+    rows.push_back({{"name", name},
+                    {"default_type", type},
+                    {"output_type", output},
+                    {"file_type", recipe.file_type}});
+    text += name + std::string(10 - name.size(), ' ') + type + std::string(9 - type.size(), ' ') +
+            output + std::string(8 - output.size(), ' ') + std::to_string(recipe.file_type) + "\n";
+  }
+  text += "COPY      every tensor as it is\n";
+  const nlohmann::ordered_json list = {
+      {"schema", "lq.quantize.list/1"}, {"lq_version", lq::build_info().version}, {"types", rows}};
+  lq::cli::print(json ? list.dump() + "\n" : text);
+}
+
+/// `lq-quantize IN TYPE` leaves out the output.
+void settle_positionals() {
+  if (options.input.empty()) fail(ErrorKind::usage, "INPUT is required");
+  if (options.type.empty()) std::swap(options.type, options.output);
+  if (options.type.empty()) fail(ErrorKind::usage, "TYPE is required, such as Q4_K_M (--list)");
+}
+
+nlohmann::ordered_json envelope(const lq::Plan& plan, const lq::WriteOptions& writing) {
+  nlohmann::ordered_json json = {{"schema", "lq.quantize.plan/1"},
+                                 {"lq_version", lq::build_info().version},
+                                 {"settings",
+                                  {{"input", options.input},
+                                   {"output", options.output},
+                                   {"type", options.type},
+                                   {"pure", options.pure},
+                                   {"threads", writing.threads},
+                                   {"written", !options.dry_run}}}};
+  json.update(lq::plan_json(plan, options.output, writing));
+  json["fallback_percent"] = lq::fallback_percent(plan);
+  return json;
+}
+
+void check_fallbacks(const lq::Plan& plan, lq::cli::TerminalMonitor& monitor) {
+  const double percent = lq::fallback_percent(plan);
+  if (percent > options.max_fallback)
+    fail(ErrorKind::check, percent,
+         " % of the weights cannot have the wanted type; --max-fallback ", "allows ",
+         options.max_fallback, " %; nothing was written");
+  if (plan.fallbacks() > 0)
+    monitor.warning(std::to_string(plan.fallbacks()) + " of " +
+                    std::to_string(plan.tensors.size()) +
+                    " tensors get another type than wanted (--dry-run lists them)");
+}
+
+void write(const lq::Plan& plan, const lq::WriteOptions& writing,
+           lq::cli::TerminalMonitor& monitor) {
+  const auto begin = std::chrono::steady_clock::now();
+  lq::write_plan(plan, options.output, writing, monitor);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  std::ostringstream note;
+  note << "wrote " << options.output << ": " << std::fixed << std::setprecision(2)
+       << plan.bits_per_weight() << " bits per weight, "
+       << lq::cli::human_bytes(static_cast<double>(plan.file_bytes())) << ", " << seconds.count()
+       << " s";
+  monitor.note(note.str());
+}
+
+void execute(const lq::cli::Context& context) {
+  if (options.list) return print_list(context.json);
+  settle_positionals();
+  const lq::QuantizeOptions wanted = quantize_options();
+  if (options.output.empty())
+    options.output = lq::default_output(options.input, wanted.recipe).string();
+  const auto source = lq::open_source(options.input);
+  if (source->format().substr(0, 4) != "GGUF")
+    fail(ErrorKind::unsupported, options.input, ": ", source->format(),
+         " is not read here; make a GGUF file of it with lq-convert first");
+  const lq::WriteOptions writing{
+      .threads = context.threads,
+      .existing = context.force ? lq::Existing::replace : lq::Existing::refuse,
+      .memory_limit = options.memory,
+      .check_copies = true};
+  if (!options.dry_run) lq::check_output(options.output, writing.existing, source->files());
+  const lq::Plan plan = lq::make_quantize_plan(*source, wanted);
+  if (options.dry_run && !context.json)
+    lq::cli::print(lq::plan_text(plan, options.output, writing));
+  check_fallbacks(plan, context.monitor);
+  if (!options.dry_run) write(plan, writing, context.monitor);
+  if (context.json) lq::cli::print(envelope(plan, writing).dump() + "\n");
+}
 
 constexpr const char* kDescription[] = {
-    "Stores the weights of a GGUF model in fewer bits.",
+    "Writes a GGUF model again with its weights in fewer bits. A file type is a recipe: most "
+    "matrices get its default type, some that matter more get a larger one, and norms, biases and "
+    "other small tensors stay as they are. The plan is made and checked before anything is "
+    "written; "
+    "the output appears under its name only when it is complete.",
+    "Rows that are not whole blocks of the wanted type get another one that fits; --dry-run shows "
+    "which tensors and why. Weights that are not finite numbers are an error.",
 };
 constexpr lq::cli::Example kExamples[] = {
     {"lq-quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M", "Quantize to about 4.8 bits a weight"},
+    {"lq-quantize --dry-run model-f16.gguf Q3_K_M", "Show the type of every tensor and the size"},
+    {"lq-quantize model-f16.gguf out.gguf Q4_K_S --tensor-type 'ffn_down=q6_k'",
+     "More bits for some tensors"},
 };
 
 }  // namespace
