@@ -62,7 +62,7 @@ void put_number(ByteWriter& out, ValueType type, Number value) {
     case ValueType::array:
       break;
   }
-  LQ_ASSERT(!"a number with the type of a string or an array");
+  LQ_ASSERT(type != ValueType::string && type != ValueType::array);
 }
 
 struct ValueWriter {

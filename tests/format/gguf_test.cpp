@@ -10,6 +10,7 @@
 #include <string>
 
 #include "lib/base/error.h"
+#include "lib/base/sha256.h"
 #include "lib/format/gguf_reader.h"
 #include "lib/format/gguf_writer.h"
 #include "lib/format/tensor_source.h"
@@ -85,6 +86,8 @@ TEST_CASE("gguf: the example of the format description, byte for byte") {
   std::memcpy(expected.data(), kHead, sizeof kHead);
   std::memcpy(expected.data() + 0x80, "\x00\x00\x80\x3f\x00\x00\x00\xc0", 8);
   CHECK(file_content(dir / "t.gguf") == expected);
+  CHECK(sha256_hex(std::as_bytes(std::span(expected))) ==
+        "bf09f57fa20e220ac2a8e564c7ce837640973f1337c137857b9802085b011863");
 
   const GgufReader reader(dir / "t.gguf");
   CHECK(reader.format() == "GGUF 3");
@@ -165,7 +168,7 @@ TEST_CASE("gguf: messages say what was found") {
       if (model.name == name) return model.bytes;
     throw std::runtime_error("no such model: " + name);
   };
-  const auto message = [&](const std::string& name) {
+  const auto message = [&](const std::string& name) -> std::string {
     return error_of([&] { GgufReader reader(bytes_of(name), "m"); }).value().what();
   };
   CHECK(holds(message("version_1"), "GGUF version 1"));
