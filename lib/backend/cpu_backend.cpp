@@ -1,4 +1,6 @@
 // The CPU backend: splits operations among threads; the arithmetic is in kernels/cpu.
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -17,8 +19,8 @@ namespace {
 
 using kernels::KernelTable;
 
-/// Operations over fewer values than this stay on the calling thread: waking the others takes
-/// longer.
+/// Operations over fewer values (matrix products: over fewer products) than this stay on the
+/// calling thread: waking the others takes longer.
 constexpr std::size_t kWorthSharing = 32768;
 
 std::size_t size_of(int n) { return static_cast<std::size_t>(n); }
@@ -32,9 +34,14 @@ class HostBuffer final : public Buffer {
  public:
   explicit HostBuffer(std::size_t n_bytes) : size_(n_bytes) {
     constexpr std::size_t kAlignment = 64;
-    if (n_bytes < PTRDIFF_MAX - kAlignment)
+    // The system would grant more than there is and end the process when it is used.
+    const std::size_t installed = static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) *
+                                  static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE));
+    if (n_bytes < installed)
       memory_.reset(static_cast<std::byte*>(std::calloc(n_bytes + kAlignment, 1)));
-    if (!memory_) fail(ErrorKind::resource, "out of memory: ", n_bytes, " bytes wanted");
+    if (!memory_)
+      fail(ErrorKind::resource, "out of memory: ", n_bytes, " bytes wanted, ", installed,
+           " bytes installed");
     const auto address = reinterpret_cast<std::uintptr_t>(memory_.get());
     data_ = memory_.get() + (kAlignment - address % kAlignment) % kAlignment;
   }
@@ -88,9 +95,9 @@ class CpuBackend final : public Backend {
   void share(int n, std::size_t values, const Body& body) const {
     parallel_ranges(n, 1, values < kWorthSharing ? 1 : threads_, body);
   }
-  /// Calls body(begin, end) on parts of the rows of matrices that meet n_tokens columns.
+  /// Calls body(begin, end) on parts of n_rows rows of matrices that are multiplied by x.
   template <class Body>
-  void share_rows(int n_rows, int n_tokens, const Body& body) const;
+  void share_rows(int n_rows, View x, const Body& body) const;
   /// Rows [begin, end) of y = W x.
   void matmul_rows(const WeightView& w, View x, View y, int begin, int end) const;
 
@@ -110,10 +117,10 @@ void CpuBackend::embed(const WeightView& table, std::span<const std::int32_t> to
 }
 
 template <class Body>
-void CpuBackend::share_rows(int n_rows, int n_tokens, const Body& body) const {
-  constexpr int kGrain = 8;  // rows that kernels take at a time
-  if (threads_ == 1) return body(0, n_rows);
-  if (n_tokens == 1) {
+void CpuBackend::share_rows(int n_rows, View x, const Body& body) const {
+  constexpr int kGrain = 16;  // rows that kernels take at a time
+  if (threads_ == 1 || size_of(n_rows) * count(x) < kWorthSharing) return body(0, n_rows);
+  if (x.rows == 1) {
     return parallel_ranges(n_rows, kGrain, threads_, [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
       body(static_cast<int>(begin), static_cast<int>(end));
     });
@@ -145,7 +152,7 @@ void CpuBackend::matmul_rows(const WeightView& w, View x, View y, int begin, int
 }
 
 void CpuBackend::matmul(const WeightView& w, View x, View y) {
-  share_rows(w.rows, x.rows, [&](int begin, int end) { matmul_rows(w, x, y, begin, end); });
+  share_rows(w.rows, x, [&](int begin, int end) { matmul_rows(w, x, y, begin, end); });
 }
 
 void CpuBackend::rms_norm(View x, const float* weight, float eps, int group, View y) {
@@ -238,7 +245,7 @@ void CpuBackend::qkv(const QkvStage& s) {
   };
   const Part parts[] = {
       {s.query, s.query_bias, s.q}, {s.key, s.key_bias, s.k}, {s.value, s.value_bias, s.v}};
-  share_rows(s.query.rows + s.key.rows + s.value.rows, s.x.rows, [&](int begin, int end) {
+  share_rows(s.query.rows + s.key.rows + s.value.rows, s.normed, [&](int begin, int end) {
     int first = 0;  // of the part's rows, among all
     for (const Part& part : parts) {
       const int from = std::max(begin - first, 0), to = std::min(end - first, part.w.rows);
@@ -259,7 +266,7 @@ void CpuBackend::qkv(const QkvStage& s) {
 }
 
 void CpuBackend::project(const ProjectStage& s) {
-  share_rows(s.weight.rows, s.in.rows, [&](int begin, int end) {
+  share_rows(s.weight.rows, s.in, [&](int begin, int end) {
     matmul_rows(s.weight, s.in, s.scratch, begin, end);
     const std::size_t n = size_of(end - begin);
     for (int t = 0; t < s.in.rows; ++t) {
@@ -271,7 +278,7 @@ void CpuBackend::project(const ProjectStage& s) {
 
 void CpuBackend::gated_up(const GatedUpStage& s) {
   rms_norm(s.x, s.norm, s.eps, s.x.cols, s.normed);
-  share_rows(s.gate.rows, s.x.rows, [&](int begin, int end) {
+  share_rows(s.gate.rows, s.normed, [&](int begin, int end) {
     matmul_rows(s.gate, s.normed, s.gate_out, begin, end);
     matmul_rows(s.up, s.normed, s.up_out, begin, end);
     for (int t = 0; t < s.x.rows; ++t)

@@ -53,8 +53,8 @@ struct Matrix {
 
 /// Operands of all stages of one layer, small but with every optional part.
 struct Layer {
-  static constexpr int kEmbd = 96, kHeads = 6, kKvHeads = 2, kHeadDim = 20, kValueDim = 12,
-                       kFf = 160;
+  static constexpr int kEmbd = 192, kHeads = 6, kKvHeads = 2, kHeadDim = 20, kValueDim = 12,
+                       kFf = 320;
   static constexpr int kPageTokens = 4, kPages = 20;
 
   StoredMatrix query{DType::Q8_0, kHeads* kHeadDim, kEmbd, 1};

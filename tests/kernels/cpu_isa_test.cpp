@@ -225,10 +225,11 @@ TEST_CASE("to_half rounds as the definition does") {
 
 TEST_CASE("attention agrees with binary64") {
   for_each_set([](const KernelTable& table) {
-    for (const auto& [head_dim, value_dim] :
+    for (const std::pair<int, int>& dims_of_head :
          {std::pair{64, 64}, {128, 128}, {20, 12}, {8, 80}, {3, 5}})
       for (const int n_queries : {1, 2, 3, 4, 7})
         for (const int n_positions : {1, 2, 24, 63, 64, 65, 200}) {
+          const int head_dim = dims_of_head.first, value_dim = dims_of_head.second;
           CAPTURE(head_dim);
           CAPTURE(value_dim);
           CAPTURE(n_queries);

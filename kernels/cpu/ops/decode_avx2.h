@@ -3,8 +3,8 @@
 //   kStep       values that share one prepare(): a block, or 32 for types of single values
 //   Scales      what prepare() makes of a block's scales
 //   values(b, scales, u)   values 32 u .. 32 u + 31 of the block
-// A value is code * scale + low with one rounding; binary16 scales make 8 * scale and the like
-// exact, so the result is decode()'s or, where that rounds twice, closer to the exact value.
+// A value is code * step + low with one rounding: what decode() gives or, where that rounds twice,
+// closer to the exact value.
 #include <cstring>
 
 #include "kernels/blocks/all_blocks.h"
@@ -41,25 +41,46 @@ inline std::uint32_t load_word(const std::uint8_t* p) {
 }
 inline float half_value(std::uint16_t half) { return _cvtsh_ss(half); }
 
-/// 32 unsigned codes as floats.
-inline Values32 widen(__m256i codes) {
-  const __m128i low = _mm256_castsi256_si128(codes), high = _mm256_extracti128_si256(codes, 1);
-  return {{_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(low)),
-           _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(low, 8))),
-           _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(high)),
-           _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(high, 8)))}};
+/// 128 + code, for 32 unsigned codes below 128: the code is put below the exponent of 128, which
+/// takes fewer instructions than a conversion.
+inline Values32 plus_128(__m256i codes) {
+  // Unpacking stays within 16 bytes; this order of the 4-byte words makes the results consecutive.
+  const __m256i order = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+  const __m256i exponent = _mm256_set1_epi8(0x43), zero = _mm256_setzero_si256();
+  codes = _mm256_permutevar8x32_epi32(codes, order);
+  const __m256i low = _mm256_unpacklo_epi8(codes, exponent);
+  const __m256i high = _mm256_unpackhi_epi8(codes, exponent);
+  return {{_mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, low)),
+           _mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, low)),
+           _mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, high)),
+           _mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, high))}};
 }
 
-/// 32 codes under one scale.
-inline Values32 scaled(__m256i codes, float step, float low) {
-  Values32 out = widen(codes);
+/// code * step + low for 32 codes below 128.
+inline Values32 affine(__m256i codes, float step, float low) {
+  Values32 out = plus_128(codes);
   const __m256 s = _mm256_set1_ps(step), l = _mm256_set1_ps(low);
+  for (__m256& v : out.v) v = _mm256_fmadd_ps(_mm256_sub_ps(v, _mm256_set1_ps(128)), s, l);
+  return out;
+}
+/// The same with two steps, each for 16 codes.
+inline Values32 affine_halves(__m256i codes, const float* step, const float* low) {
+  Values32 out = plus_128(codes);
+  for (int i = 0; i < 4; ++i)
+    out.v[i] = _mm256_fmadd_ps(_mm256_sub_ps(out.v[i], _mm256_set1_ps(128)),
+                               _mm256_broadcast_ss(step + i / 2), _mm256_broadcast_ss(low + i / 2));
+  return out;
+}
+/// (code - offset) * step. (128 + offset) * step has to be exact, as it is for steps of at most 18
+/// significant bits.
+inline Values32 centred(__m256i codes, float step, float offset) {
+  Values32 out = plus_128(codes);
+  const __m256 s = _mm256_set1_ps(step), l = _mm256_set1_ps(-(128 + offset) * step);
   for (__m256& v : out.v) v = _mm256_fmadd_ps(v, s, l);
   return out;
 }
-/// 32 codes under two scales, each for 16.
-inline Values32 scaled_halves(__m256i codes, const float* step, const float* low) {
-  Values32 out = widen(codes);
+inline Values32 centred_halves(__m256i codes, const float* step, const float* low) {
+  Values32 out = plus_128(codes);
   for (int i = 0; i < 4; ++i)
     out.v[i] = _mm256_fmadd_ps(out.v[i], _mm256_broadcast_ss(step + i / 2),
                                _mm256_broadcast_ss(low + i / 2));
@@ -141,7 +162,7 @@ struct Decoder<BlockQ4_0> {
   using Scales = float;
   static void prepare(const BlockQ4_0& b, Scales& s) { s = half_value(b.scale); }
   static Values32 values(const BlockQ4_0* b, const Scales& s, int) {
-    return scaled(nibbles_32(b->code), s, -8 * s);
+    return centred(nibbles_32(b->code), s, 8);
   }
 };
 
@@ -153,7 +174,7 @@ struct Decoder<BlockQ4_1> {
     s = {{half_value(b.scale)}, {half_value(b.low)}};
   }
   static Values32 values(const BlockQ4_1* b, const Scales& s, int) {
-    return scaled(nibbles_32(b->code), s.step[0], s.low[0]);
+    return affine(nibbles_32(b->code), s.step[0], s.low[0]);
   }
 };
 
@@ -163,7 +184,7 @@ struct Decoder<BlockQ5_0> {
   using Scales = float;
   static void prepare(const BlockQ5_0& b, Scales& s) { s = half_value(b.scale); }
   static Values32 values(const BlockQ5_0* b, const Scales& s, int) {
-    return scaled(_mm256_or_si256(nibbles_32(b->code), fifth_bits_32(b->high)), s, -16 * s);
+    return centred(_mm256_or_si256(nibbles_32(b->code), fifth_bits_32(b->high)), s, 16);
   }
 };
 
@@ -175,7 +196,7 @@ struct Decoder<BlockQ5_1> {
     s = {{half_value(b.scale)}, {half_value(b.low)}};
   }
   static Values32 values(const BlockQ5_1* b, const Scales& s, int) {
-    return scaled(_mm256_or_si256(nibbles_32(b->code), fifth_bits_32(b->high)), s.step[0],
+    return affine(_mm256_or_si256(nibbles_32(b->code), fifth_bits_32(b->high)), s.step[0],
                   s.low[0]);
   }
 };
@@ -195,11 +216,11 @@ inline void multiply_16(__m128i factors, float scale, float* out) {
   _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(low), s));
   _mm256_storeu_ps(out + 8, _mm256_mul_ps(_mm256_cvtepi32_ps(high), s));
 }
-/// low[i] = -offset * step[i]: for codes that are stored plus `offset`, a power of two.
+/// low[i] = -(128 + offset) * step[i], for centred_halves().
 inline void offset_16(Affine<16>& s, float offset) {
   for (int i = 0; i < 16; i += 8)
     _mm256_storeu_ps(s.low + i,
-                     _mm256_mul_ps(_mm256_loadu_ps(s.step + i), _mm256_set1_ps(-offset)));
+                     _mm256_mul_ps(_mm256_loadu_ps(s.step + i), _mm256_set1_ps(-(128 + offset))));
 }
 
 template <>
@@ -212,7 +233,7 @@ struct Decoder<BlockQ2_K> {
     multiply_16(_mm_and_si128(_mm_srli_epi16(pairs, 4), nibble), -half_value(b.min), s.low);
   }
   static Values32 values(const BlockQ2_K* b, const Scales& s, int u) {
-    return scaled_halves(two_bits_32(b->code, u), s.step + 2 * u, s.low + 2 * u);
+    return affine_halves(two_bits_32(b->code, u), s.step + 2 * u, s.low + 2 * u);
   }
 };
 
@@ -233,8 +254,8 @@ struct Decoder<BlockQ3_K> {
   static Values32 values(const BlockQ3_K* b, const Scales& s, int u) {
     const __m256i high = _mm256_srl_epi16(load_32_bytes(b->high), _mm_cvtsi32_si128(u));
     const __m256i third = _mm256_slli_epi16(_mm256_and_si256(high, _mm256_set1_epi8(1)), 2);
-    return scaled_halves(_mm256_or_si256(two_bits_32(b->code, u), third), s.step + 2 * u,
-                         s.low + 2 * u);
+    return centred_halves(_mm256_or_si256(two_bits_32(b->code, u), third), s.step + 2 * u,
+                          s.low + 2 * u);
   }
 };
 
@@ -263,7 +284,7 @@ struct Decoder<BlockQ4_K> {
   using Scales = Affine<8>;
   static void prepare(const BlockQ4_K& b, Scales& s) { prepare_groups(b.groups, s); }
   static Values32 values(const BlockQ4_K* b, const Scales& s, int u) {
-    return scaled(group_nibbles(b->code, u), s.step[u], s.low[u]);
+    return affine(group_nibbles(b->code, u), s.step[u], s.low[u]);
   }
 };
 
@@ -275,7 +296,7 @@ struct Decoder<BlockQ5_K> {
   static Values32 values(const BlockQ5_K* b, const Scales& s, int u) {
     const __m256i high = _mm256_srl_epi16(load_32_bytes(b->high), _mm_cvtsi32_si128(u));
     const __m256i fifth = _mm256_slli_epi16(_mm256_and_si256(high, _mm256_set1_epi8(1)), 4);
-    return scaled(_mm256_or_si256(group_nibbles(b->code, u), fifth), s.step[u], s.low[u]);
+    return affine(_mm256_or_si256(group_nibbles(b->code, u), fifth), s.step[u], s.low[u]);
   }
 };
 
@@ -298,7 +319,7 @@ struct Decoder<BlockQ6_K> {
     const __m256i codes =
         _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi8(15)),
                         _mm256_slli_epi16(_mm256_and_si256(high, _mm256_set1_epi8(3)), 4));
-    return scaled_halves(codes, s.step + 2 * u, s.low + 2 * u);
+    return centred_halves(codes, s.step + 2 * u, s.low + 2 * u);
   }
 };
 
