@@ -5,10 +5,16 @@ _lq_quantize() {
   case "$command" in
     *)
       case "$prev" in
+        --tensor-type) COMPREPLY=(); return ;;
+        --output-tensor-type) COMPREPLY=($(compgen -W 'F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K' -- "$cur")); return ;;
+        --token-embedding-type) COMPREPLY=($(compgen -W 'F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K' -- "$cur")); return ;;
+        --max-fallback) COMPREPLY=(); return ;;
+        --report) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+        --mem) COMPREPLY=(); return ;;
         -t|--threads) COMPREPLY=(); return ;;
         --color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
       esac
-      words='--threads --force --json --color --quiet --help --version' ;;
+      words='--dry-run --list --pure --tensor-type --output-tensor-type --token-embedding-type --leave-output-tensor --allow-requantize --max-fallback --report --mem --threads --force --json --color --quiet --help --version' ;;
   esac
   if [[ $cur == -* ]]; then
     COMPREPLY=($(compgen -W "$words" -- "$cur"))

@@ -2,10 +2,13 @@
 #include "lib/jobs/quantize.h"
 
 #include <chrono>
+#include <iomanip>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "lib/base/build_info.h"
 #include "lib/base/quote.h"
+#include "lib/io/text_file.h"
 #include "tools/cli/options.h"
 #include "tools/cli/tool.h"
 
@@ -17,7 +20,7 @@ using lq::fail;
 struct Options {
   std::string input, output, type;
   std::vector<std::string> tensor_types;
-  std::string output_type, embedding_type;
+  std::string output_type, embedding_type, report;
   bool pure = false, leave_output = false, allow_requantize = false, dry_run = false, list = false;
   double max_fallback = 100;
   std::uint64_t memory = 0;
@@ -58,6 +61,9 @@ void declare(CLI::App& app) {
                  "cannot have the type that the recipe wants")
       ->type_name("PERCENT")
       ->check(lq::cli::number(0, 100));
+  app.add_option("--report", options.report,
+                 "write what was done and how far the stored values are from what they were")
+      ->type_name("FILE.json");
   app.add_option("--mem", options.memory, "bound of working memory (default 128M)")
       ->type_name("SIZE")
       ->transform(lq::cli::size());
@@ -128,8 +134,10 @@ void settle_positionals() {
   if (options.type.empty()) fail(ErrorKind::usage, "TYPE is required, such as Q4_K_M (--list)");
 }
 
+/// The plan, or the report when one was made.
 nlohmann::ordered_json envelope(const lq::Plan& plan, const lq::WriteOptions& writing) {
-  nlohmann::ordered_json json = {{"schema", "lq.quantize.plan/1"},
+  const bool report = writing.report && !options.dry_run;
+  nlohmann::ordered_json json = {{"schema", report ? "lq.quantize.report/1" : "lq.quantize.plan/1"},
                                  {"lq_version", lq::build_info().version},
                                  {"settings",
                                   {{"input", options.input},
@@ -138,7 +146,8 @@ nlohmann::ordered_json envelope(const lq::Plan& plan, const lq::WriteOptions& wr
                                    {"pure", options.pure},
                                    {"threads", writing.threads},
                                    {"written", !options.dry_run}}}};
-  json.update(lq::plan_json(plan, options.output, writing));
+  json.update(report ? lq::report_json(plan, options.output, writing)
+                     : lq::plan_json(plan, options.output, writing));
   json["fallback_percent"] = lq::fallback_percent(plan);
   return json;
 }
@@ -168,6 +177,16 @@ void write(const lq::Plan& plan, const lq::WriteOptions& writing,
   monitor.note(note.str());
 }
 
+/// Both files that are written are seen to before the work.
+void check_outputs(const lq::TensorSource& source, lq::Existing existing) {
+  if (options.dry_run) return;
+  std::vector<std::filesystem::path> inputs = source.files();
+  lq::check_output(options.output, existing, inputs);
+  if (options.report.empty() || options.report == "-") return;
+  inputs.emplace_back(options.output);
+  lq::check_output(options.report, existing, inputs);
+}
+
 void execute(const lq::cli::Context& context) {
   if (options.list) return print_list(context.json);
   settle_positionals();
@@ -178,17 +197,21 @@ void execute(const lq::cli::Context& context) {
   if (source->format().substr(0, 4) != "GGUF")
     fail(ErrorKind::unsupported, options.input, ": ", source->format(),
          " is not read here; make a GGUF file of it with lq-convert first");
+  std::vector<lq::TensorReport> reports;
   const lq::WriteOptions writing{
       .threads = context.threads,
       .existing = context.force ? lq::Existing::replace : lq::Existing::refuse,
       .memory_limit = options.memory,
-      .check_copies = true};
-  if (!options.dry_run) lq::check_output(options.output, writing.existing, source->files());
+      .check_copies = true,
+      .report = options.report.empty() ? nullptr : &reports};
+  check_outputs(*source, writing.existing);
   const lq::Plan plan = lq::make_quantize_plan(*source, wanted);
   if (options.dry_run && !context.json)
     lq::cli::print(lq::plan_text(plan, options.output, writing));
   check_fallbacks(plan, context.monitor);
   if (!options.dry_run) write(plan, writing, context.monitor);
+  if (!options.report.empty() && !options.dry_run)
+    lq::write_text(options.report, envelope(plan, writing).dump(1) + "\n", writing.existing);
   if (context.json) lq::cli::print(envelope(plan, writing).dump() + "\n");
 }
 

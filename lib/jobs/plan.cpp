@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
+#include <chrono>
 #include <cstring>
 #include <mutex>
 
@@ -26,7 +27,7 @@ struct Piece {
 
 /// A thread's memory for one piece.
 struct Scratch {
-  std::vector<float> row;
+  std::vector<float> row, read_back;
   std::vector<std::byte> encoded;
 };
 
@@ -45,12 +46,12 @@ std::uint64_t copy_step(DType type) {
   return kPieceBytes / traits(type).bytes * traits(type).bytes;
 }
 
-std::uint64_t scratch_bytes(const PlannedTensor& tensor) {
+std::uint64_t scratch_bytes(const PlannedTensor& tensor, bool measures) {
   if (tensor.is_copy()) return 0;
   const std::uint64_t rows = std::min(rows_a_piece(tensor), tensor.output.rows());
   const bool decodes = tensor.source_type() != tensor.output.type;
   return rows * tensor.output.row_bytes() +
-         (decodes ? tensor.output.row_length() * sizeof(float) : 0);
+         (decodes ? tensor.output.row_length() * sizeof(float) * (measures ? 2 : 1) : 0);
 }
 
 /// How many threads may work at once, and what each of them needs.
@@ -64,7 +65,7 @@ Budget make_budget(const Plan& plan, const WriteOptions& options) {
   std::uint64_t largest = 0;
   const PlannedTensor* which = nullptr;
   for (const PlannedTensor& tensor : plan.tensors) {
-    const std::uint64_t bytes = scratch_bytes(tensor);
+    const std::uint64_t bytes = scratch_bytes(tensor, options.report != nullptr);
     if (bytes <= largest) continue;
     largest = bytes;
     which = &tensor;
@@ -111,14 +112,39 @@ class PlanWriter {
     const std::vector<Piece> pieces = make_pieces(plan_);
     std::uint64_t total = 0;
     for (const PlannedTensor& tensor : plan_.tensors) total += tensor.output.bytes();
+    if (options_.report) piece_reports_.resize(pieces.size());
     monitor_.begin("writing", total, Unit::bytes);
     parallel_for(static_cast<std::ptrdiff_t>(pieces.size()), make_budget(plan_, options_).threads,
-                 [&](std::ptrdiff_t i) { write_piece(pieces[static_cast<std::size_t>(i)]); });
+                 [&](std::ptrdiff_t i) {
+                   const auto at = static_cast<std::size_t>(i);
+                   const auto begin = Clock::now();
+                   write_piece(pieces[at], options_.report ? &piece_reports_[at].error : nullptr);
+                   if (options_.report) piece_reports_[at].ns = ns_since(begin);
+                 });
     monitor_.end();
+    if (options_.report) collect(pieces);
   }
 
  private:
-  void write_piece(const Piece& piece) {
+  using Clock = std::chrono::steady_clock;
+
+  static std::uint64_t ns_since(Clock::time_point begin) {
+    return static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin).count());
+  }
+
+  /// In the order of the pieces: the same sums for any number of threads.
+  void collect(const std::vector<Piece>& pieces) {
+    options_.report->assign(plan_.tensors.size(), {});
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+      TensorReport& report = (*options_.report)[pieces[i].tensor];
+      report.error.add(piece_reports_[i].error);
+      report.ns += piece_reports_[i].ns;
+    }
+  }
+
+  /// `error` may be null.
+  void write_piece(const Piece& piece, EncodingError* error) {
     {
       const std::lock_guard lock(monitor_mutex_);
       monitor_.check_stop();
@@ -130,7 +156,7 @@ class PlanWriter {
       written = piece.end - piece.begin;
     } else {
       std::unique_ptr<Scratch> scratch = take_scratch();
-      written = make_rows(tensor, piece, *scratch);
+      written = make_rows(tensor, piece, *scratch, error);
       give_back(std::move(scratch));
     }
     const std::lock_guard lock(monitor_mutex_);
@@ -145,6 +171,7 @@ class PlanWriter {
     tensor.source->release(tensor.source_index, bytes);
   }
 
+  /// The values of a float type, the scales of the others.
   static void check_copy(const PlannedTensor& tensor, const Piece& piece,
                          std::span<const std::byte> bytes) {
     const DTypeTraits& type = traits(tensor.output.type);
@@ -170,7 +197,8 @@ class PlanWriter {
   }
 
   /// Encodes and writes the rows of a piece; returns their bytes.
-  std::uint64_t make_rows(const PlannedTensor& tensor, const Piece& piece, Scratch& scratch) {
+  std::uint64_t make_rows(const PlannedTensor& tensor, const Piece& piece, Scratch& scratch,
+                          EncodingError* error) {
     const std::uint64_t row_bytes = tensor.output.row_bytes();
     scratch.encoded.resize(std::max(scratch.encoded.size(), (piece.end - piece.begin) * row_bytes));
     std::uint64_t low = ~std::uint64_t{0}, high = 0;  // source rows of this piece
@@ -178,7 +206,9 @@ class PlanWriter {
       const std::uint64_t from = tensor.source_row ? tensor.source_row(row) : row;
       low = std::min(low, from);
       high = std::max(high, from + 1);
-      make_row(tensor, from, scratch, scratch.encoded.data() + (row - piece.begin) * row_bytes);
+      std::byte* encoded = scratch.encoded.data() + (row - piece.begin) * row_bytes;
+      const float* values = make_row(tensor, from, scratch, encoded);
+      if (error && values) measure(tensor, values, encoded, row, scratch, *error);
     }
     const auto bytes = std::span(scratch.encoded).first((piece.end - piece.begin) * row_bytes);
     writer_.write(piece.tensor, piece.begin * row_bytes, bytes);
@@ -191,8 +221,9 @@ class PlanWriter {
     return bytes.size();
   }
 
-  void make_row(const PlannedTensor& tensor, std::uint64_t from, Scratch& scratch,
-                std::byte* encoded) {
+  /// Returns the values that were encoded; null when the row was copied.
+  const float* make_row(const PlannedTensor& tensor, std::uint64_t from, Scratch& scratch,
+                        std::byte* encoded) {
     const std::size_t n = tensor.output.row_length();
     const float* values = nullptr;
     if (tensor.source) {
@@ -200,7 +231,7 @@ class PlanWriter {
       const std::byte* stored = tensor.source->data(tensor.source_index).data() + from * row_bytes;
       if (tensor.source_type() == tensor.output.type) {
         std::memcpy(encoded, stored, row_bytes);
-        return;
+        return nullptr;
       }
       scratch.row.resize(std::max(scratch.row.size(), n));
       traits(tensor.source_type()).decode(stored, scratch.row.data(), n);
@@ -211,6 +242,16 @@ class PlanWriter {
     check_finite(tensor, values, n, from * n);
     traits(tensor.output.type).encode(values, nullptr, encoded, n);
     check_encoded(tensor, values, encoded, from * n);
+    return values;
+  }
+
+  static void measure(const PlannedTensor& tensor, const float* values, const std::byte* encoded,
+                      std::uint64_t row, Scratch& scratch, EncodingError& error) {
+    const DTypeTraits& type = traits(tensor.output.type);
+    const std::size_t n = tensor.output.row_length();
+    scratch.read_back.resize(std::max(scratch.read_back.size(), n));
+    type.decode(encoded, scratch.read_back.data(), n);
+    error.add(values, scratch.read_back.data(), n, static_cast<std::size_t>(type.values), row * n);
   }
 
   /// Large values may be finite and yet not have a finite half-precision scale.
@@ -246,6 +287,7 @@ class PlanWriter {
   Monitor& monitor_;
   std::mutex monitor_mutex_, scratch_mutex_;
   std::vector<std::unique_ptr<Scratch>> free_;
+  std::vector<TensorReport> piece_reports_;
 };
 
 void check_tensor(const PlannedTensor& tensor) {
@@ -314,7 +356,7 @@ std::uint64_t peak_memory_bytes(const Plan& plan, const WriteOptions& options) {
   }
   const std::uint64_t header = plan.file_bytes() - data;  // once built, once copied
   return static_cast<std::uint64_t>(budget.threads) * budget.scratch_bytes +
-         pieces * sizeof(Piece) + 2 * header;
+         pieces * (sizeof(Piece) + (options.report ? sizeof(TensorReport) : 0)) + 2 * header;
 }
 
 std::optional<std::uint64_t> disk_free_bytes(const std::filesystem::path& output) {

@@ -13,6 +13,7 @@
 #include "lib/base/monitor.h"
 #include "lib/format/tensor_source.h"
 #include "lib/io/atomic_file.h"
+#include "lib/jobs/encoding_error.h"
 
 namespace lq {
 
@@ -49,11 +50,18 @@ struct Plan {
   std::size_t fallbacks() const;   ///< tensors whose type is not the wanted one
 };
 
+/// What writing a tensor did.
+struct TensorReport {
+  EncodingError error;   ///< nothing compared when the bytes were copied
+  std::uint64_t ns = 0;  ///< time spent, the sum over all threads
+};
+
 struct WriteOptions {
   int threads = 1;
   Existing existing = Existing::refuse;
   std::uint64_t memory_limit = 0;  ///< bytes of working memory; 0: the default of 128 MiB
   bool check_copies = false;       ///< look for values that are not finite in copied tensors, too
+  std::vector<TensorReport>* report = nullptr;  ///< filled, one for each tensor, when not null
 };
 
 /// Writes the plan as GGUF: reads rows, converts to binary32 where the types differ, encodes,
@@ -75,7 +83,12 @@ std::optional<std::uint64_t> disk_free_bytes(const std::filesystem::path& output
 OrderedJson plan_json(const Plan& plan, const std::filesystem::path& output,
                       const WriteOptions& options);
 
-/// The same facts as a table with a line a tensor, and the totals below it.
+/// lq.<tool>.report/1 without its envelope: the plan's with rmse, cosine, worst_block (first
+/// element and rmse) and ns for each tensor; null where the bytes were copied.
+OrderedJson report_json(const Plan& plan, const std::filesystem::path& output,
+                        const WriteOptions& options);
+
+/// The facts of plan_json() as a table with a line a tensor, and the totals below it.
 std::string plan_text(const Plan& plan, const std::filesystem::path& output,
                       const WriteOptions& options);
 

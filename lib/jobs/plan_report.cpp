@@ -64,6 +64,23 @@ OrderedJson plan_json(const Plan& plan, const std::filesystem::path& output,
   return json;
 }
 
+OrderedJson report_json(const Plan& plan, const std::filesystem::path& output,
+                        const WriteOptions& options) {
+  OrderedJson json = plan_json(plan, output, options);
+  for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
+    OrderedJson& row = json["tensors"][i];
+    const TensorReport& report = options.report->at(i);
+    const bool converted = plan.tensors[i].source_type() != plan.tensors[i].output.type;
+    row["rmse"] = converted ? OrderedJson(report.error.rmse()) : OrderedJson(nullptr);
+    row["cosine"] = converted ? OrderedJson(report.error.cosine()) : OrderedJson(nullptr);
+    row["worst_block"] = converted ? OrderedJson{{"element", report.error.worst_element()},
+                                                 {"rmse", report.error.worst_rmse()}}
+                                   : OrderedJson(nullptr);
+    row["ns"] = report.ns;
+  }
+  return json;
+}
+
 std::string plan_text(const Plan& plan, const std::filesystem::path& output,
                       const WriteOptions& options) {
   std::vector<Row> rows = {{"tensor", "shape", "source", "wanted", "type", "bytes", "reason"}};

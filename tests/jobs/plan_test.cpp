@@ -183,6 +183,51 @@ TEST_CASE("memory stays within the limit for any number of threads") {
   CHECK(peak_memory_bytes(plan, {.threads = 8, .memory_limit = 1 << 20}) < (11u << 17));
 }
 
+TEST_CASE("a report measures what the stored values are") {
+  const TempDir dir;
+  TinySource source;
+  source.add_random({"a.weight", DType::F32, {512, 1500}});
+  Plan plan = make_plan({planned(source, 0, DType::Q4_0), planned(source, 0, DType::F32)});
+  plan.tensors[1].output.name = "copy";
+  const auto before = source.values(0);
+  std::vector<float> after(before.size());
+  traits(DType::Q4_0).decode(source.encoded(0, DType::Q4_0).data(), after.data(), after.size());
+  double squares = 0, worst = 0;
+  std::size_t worst_at = 0;
+  for (std::size_t at = 0; at < before.size(); at += 32) {
+    double block = 0;
+    for (std::size_t i = at; i < at + 32; ++i) {
+      const double difference = static_cast<double>(before[i]) - static_cast<double>(after[i]);
+      block += difference * difference;
+    }
+    squares += block;
+    if (block > worst) {
+      worst = block;
+      worst_at = at;
+    }
+  }
+  double first = 0;
+  for (const int threads : {1, 3}) {
+    std::vector<TensorReport> reports;
+    CountingMonitor monitor;
+    const WriteOptions options{.threads = threads, .report = &reports};
+    write_plan(plan, dir / std::to_string(threads), options, monitor);
+    REQUIRE(reports.size() == 2);
+    const EncodingError& error = reports[0].error;
+    CHECK(error.rmse() == doctest::Approx(std::sqrt(squares / static_cast<double>(before.size()))));
+    CHECK(error.worst_element() == worst_at);
+    CHECK(error.worst_rmse() == doctest::Approx(std::sqrt(worst / 32)));
+    CHECK(error.cosine() > 0.99);
+    CHECK(error.cosine() < 0.999);
+    CHECK(reports[0].ns > 0);
+    if (threads == 1) first = error.rmse();
+    CHECK(error.rmse() == first);  // to the last bit
+    const OrderedJson json = report_json(plan, dir / "1", options);
+    CHECK(json.at("tensors")[0].at("rmse") == error.rmse());
+    CHECK(json.at("tensors")[1].at("rmse").is_null());
+  }
+}
+
 TEST_CASE("a plan can be shown before it is done") {
   TinySource source;
   source.add_random({"a.weight", DType::F32, {256, 4}});
