@@ -25,8 +25,8 @@ set(CPACK_PACKAGE_VENDOR "The lq developers")
 set(CPACK_PACKAGE_CONTACT "The lq developers <developers@lq.invalid>")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "convert, quantize, run and measure language models")
 set(CPACK_PACKAGE_DESCRIPTION "Converts models published in the Hugging Face form to GGUF, stores their
- weights in fewer bits, answers and chats with them, and measures how fast
- they run. No Python is needed.")
+weights in fewer bits, answers and chats with them, and measures how fast
+they run. No Python is needed.")
 set(CPACK_RESOURCE_FILE_LICENSE ${PROJECT_SOURCE_DIR}/LICENSE)
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)

@@ -137,3 +137,21 @@ TEST_CASE("colour follows --color, NO_COLOR and the terminal") {
   CHECK_FALSE(holds(err({"--color=never"}, terminal), "\x1b"));
   CHECK(holds(err({"--color=always"}, refused), "\x1b[31m"));
 }
+
+TEST_CASE("bash completes options and their values") {
+  for (const auto& tool : all_tools()) {
+    CAPTURE(tool);
+    std::string function = "_" + tool;
+    function[function.find('-')] = '_';
+    const auto completed = [&](const std::string& words, int at) {
+      const auto run = run_shell("bash -c 'source <(" + tool + " --generate bash); COMP_WORDS=(" +
+                                 tool + " " + words + "); COMP_CWORD=" + std::to_string(at) + "; " +
+                                 function + "; printf \"%s\\n\" \"${COMPREPLY[@]}\"'");
+      expect_status(run, 0);
+      return run.out;
+    };
+    CHECK(completed("--colo", 1) == "--color\n");
+    CHECK(completed("--color a", 2) == "auto\nalways\n");
+    CHECK(holds(completed("x --", 2), "--version\n"));
+  }
+}

@@ -16,6 +16,13 @@ std::string lower(std::string_view text) {
   return out;
 }
 
+/// What counts when names are compared: "q4km" is "Q4_K_M".
+std::string letters_and_digits(std::string_view text) {
+  std::string out = lower(text);
+  std::erase_if(out, [](char c) { return c == '-' || c == '_' || c == '.'; });
+  return out;
+}
+
 std::string join(std::span<const std::string> parts, std::string_view separator) {
   std::string out;
   for (const auto& part : parts) {
@@ -70,13 +77,13 @@ std::string unknown_option(const std::string& word, const CLI::App& app) {
 }  // namespace
 
 std::string nearest(std::string_view word, std::span<const std::string> candidates) {
-  const std::string wanted = lower(word);
+  const std::string wanted = letters_and_digits(word);
   std::string best;
-  int best_distance = std::max(1, static_cast<int>(word.size()) / 3) + 1;
+  int best_distance = std::max(1, static_cast<int>(wanted.size()) / 3) + 1;
   for (const auto& candidate : candidates) {
-    const std::string name = lower(candidate);
+    const std::string name = letters_and_digits(candidate);
     const bool completes = wanted.size() >= 3 && name.starts_with(wanted);
-    const int distance = completes ? 1 : edit_distance(wanted, name);
+    const int distance = name == wanted ? 0 : completes ? 1 : edit_distance(wanted, name);
     if (distance < best_distance) {
       best = candidate;
       best_distance = distance;
