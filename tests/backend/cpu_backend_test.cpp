@@ -150,7 +150,7 @@ struct Layer {
 double worst_difference(const std::vector<double>& expected, const float* actual) {
   double worst = 0;
   for (std::size_t i = 0; i < expected.size(); ++i)
-    worst = std::max(worst, std::fabs(expected[i] - static_cast<double>(actual[i])));
+    keep_worst(worst, std::fabs(expected[i] - static_cast<double>(actual[i])));
   return worst;
 }
 
@@ -231,8 +231,7 @@ TEST_CASE("matmul agrees with binary64, whatever the threads") {
       for (int t = 0; t < tokens; ++t)
         for (int r = 0; r < 203; ++r) {
           const Dot dot(w.values.data() + r * 416, x.row(t), 416);
-          worst = std::max(worst,
-                           std::fabs(static_cast<double>(y.row(t)[r]) - dot.sum) / dot.magnitude);
+          keep_worst(worst, std::fabs(static_cast<double>(y.row(t)[r]) - dot.sum) / dot.magnitude);
         }
       CHECK(worst < 5e-7);
       if (backend.instruction_set() == lq::make_cpu_backend(1)->instruction_set())
@@ -291,7 +290,7 @@ TEST_CASE("rope turns pairs by position times frequency") {
                 expected[static_cast<std::size_t>(i)] = a * std::cos(angle) - b * std::sin(angle);
                 expected[static_cast<std::size_t>(j)] = a * std::sin(angle) + b * std::cos(angle);
               }
-              worst = std::max(worst, worst_difference(expected, y.row(t) + h * kHeadDim));
+              keep_worst(worst, worst_difference(expected, y.row(t) + h * kHeadDim));
             }
           // Angles are binary32, as in the models' own code: an error of 2^-24 of the angle.
           CHECK(worst < 1e-6 + first * 0.25 * 3e-7);
@@ -316,7 +315,7 @@ TEST_CASE("bias, add and gated activation") {
       CHECK(biased.values[i] == x.values[i] + bias[i % 37]);
       const auto g = static_cast<double>(x.values[i]);
       const double expected = g / (1 + std::exp(-g)) * static_cast<double>(y.values[i]);
-      worst = std::max(worst, std::fabs(expected - static_cast<double>(gated.values[i])));
+      keep_worst(worst, std::fabs(expected - static_cast<double>(gated.values[i])));
     }
     CHECK(worst < 1e-6);
     backend.silu_multiply(x.view(), y.view(), x.view());

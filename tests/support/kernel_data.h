@@ -19,6 +19,11 @@ inline std::vector<float> normal_values(std::size_t n, std::uint32_t seed) {
   return values;
 }
 
+/// Raises `worst` to `error`; a NaN stays, so that no bound holds.
+inline void keep_worst(double& worst, double error) {
+  if (!std::isnan(worst) && !(error <= worst)) worst = error;
+}
+
 /// A stored random matrix and the values a decoder has to find in it.
 struct StoredMatrix {
   DType type;
