@@ -195,8 +195,9 @@ void CpuBackend::kv_append(View k, View v, int first_position, const CacheView& 
 void CpuBackend::attention(const AttentionStage& s) {
   const int group = s.n_heads / s.n_kv_heads;
   const auto attend = [&](std::ptrdiff_t task) {
-    const int t = static_cast<int>(task / s.n_kv_heads);
-    const int head = static_cast<int>(task % s.n_kv_heads);
+    // Tokens after one another read the same head, which may still be in a cache.
+    const int head = static_cast<int>(task / s.q.rows);
+    const int t = static_cast<int>(task % s.q.rows);
     table_.attention({
         .query = row(s.q, t) + static_cast<std::ptrdiff_t>(head) * group * s.head_dim,
         .keys = s.cache.keys,
