@@ -25,7 +25,7 @@ constinit const ArchSpec archs::llama = {
     .rope = RopeStyle::adjacent,
     .extra_keys = kExtraKeys,
     .vocabulary = kVocabulary,
-    .writes_space_prefix = true,
+    .llama_vocabulary = true,
 };
 
 }  // namespace lq

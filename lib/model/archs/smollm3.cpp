@@ -23,7 +23,7 @@ constinit const ArchSpec archs::smollm3 = {
     .no_rope_every = 4,
     .extra_keys = kExtraKeys,
     .vocabulary = kVocabulary,
-    .writes_space_prefix = true,
+    .llama_vocabulary = true,
 };
 
 }  // namespace lq

@@ -1,0 +1,293 @@
+#include "lib/jobs/convert.h"
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "lib/base/error.h"
+#include "lib/base/quote.h"
+#include "lib/jobs/convert_config.h"
+#include "lib/jobs/convert_folder.h"
+#include "lib/jobs/convert_general.h"
+#include "lib/jobs/convert_vocabulary.h"
+
+namespace lq {
+namespace {
+
+constexpr OutputType kOutputTypes[] = {
+    {DType::F32, 0}, {DType::F16, 1}, {DType::BF16, 32}, {DType::Q8_0, 7}};
+constexpr std::uint32_t kQuantizationVersion = 2;
+
+std::uint32_t file_type_of(DType type) {
+  for (const auto& row : kOutputTypes)
+    if (row.type == type) return row.file_type;
+  fail(ErrorKind::usage, "cannot convert to ", traits(type).name, "; quantize the result instead");
+}
+
+/// Tensors that a checkpoint may hold and that no model needs.
+bool is_ignored(std::string_view name) {
+  for (const std::string_view end :
+       {".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq"})
+    if (name.ends_with(end)) return true;
+  return false;
+}
+
+/// Name without the part that wraps a text model inside a larger one.
+std::string plain_name(std::string name) {
+  constexpr std::string_view kWrapper = "language_model.";
+  if (const auto at = name.find(kWrapper); at != name.npos) name.erase(at, kWrapper.size());
+  return name;
+}
+
+HParams shape_of(const HfConfig& config) {
+  HParams h;
+  h.arch = config.arch;
+  h.n_layers = config.n_layers;
+  h.n_embd = config.n_embd;
+  h.n_ff = config.n_ff;
+  h.n_heads = config.n_heads;
+  h.n_kv_heads = config.n_kv_heads;
+  h.head_dim = h.value_dim = h.n_rot = config.rope_dimensions();
+  h.n_vocab = config.n_vocab;
+  return h;
+}
+
+class TensorPlanner {
+ public:
+  TensorPlanner(const TensorSource& source, const HfConfig& config, bool compat, Monitor& monitor)
+      : source_(source),
+        config_(config),
+        shape_(shape_of(config)),
+        compat_(compat),
+        monitor_(monitor) {}
+
+  /// All tensors but those that only we add; `type` is used for the matrices.
+  std::vector<PlannedTensor> plan(DType type) {
+    type_ = type;
+    if (config_.frequency_scaling) add_rope_frequencies();
+    std::vector<std::string> unknown;
+    // In the source's order: shards by name, inside a shard tensors by name.
+    for (std::size_t index = 0; index < source_.tensors().size(); ++index) {
+      const auto& name = source_.tensors()[index].name;
+      if (is_ignored(name)) continue;
+      const auto match = match_hf_name(*config_.arch, plain_name(name));
+      if (!match.rule || match.layer >= config_.n_layers)
+        unknown.push_back(name);
+      else
+        add(index, match);
+    }
+    if (!unknown.empty()) refuse_unknown(unknown);
+    check_complete();
+    return std::move(tensors_);
+  }
+
+  /// A head without an embedding: nothing can run that, so the embedding is the head once more.
+  std::optional<PlannedTensor> missing_embedding(const std::vector<PlannedTensor>& tensors) const {
+    const PlannedTensor* head = nullptr;
+    for (const auto& tensor : tensors) {
+      if (tensor.output.name == "token_embd.weight") return std::nullopt;
+      if (tensor.output.name == "output.weight") head = &tensor;
+    }
+    if (!head || compat_) return std::nullopt;
+    monitor_.warning(
+        source_.name() +
+        ": has lm_head.weight but no model.embed_tokens.weight; token_embd.weight is "
+        "written as a copy of output.weight, which the reference converter leaves out");
+    auto copy = *head;
+    copy.output.name = "token_embd.weight";
+    copy.reason = "the checkpoint has only lm_head.weight";
+    return copy;
+  }
+
+  /// The type of the first matrix, as the reference guesses it.
+  DType guessed_type() const {
+    for (const auto& tensor : source_.tensors()) {
+      if (tensor.shape.size() < 2) continue;
+      if (tensor.type == DType::F16 || tensor.type == DType::BF16) return tensor.type;
+    }
+    return DType::F16;
+  }
+
+ private:
+  void add_rope_frequencies() {
+    PlannedTensor t;
+    t.values = rope_frequency_divisors(*config_.frequency_scaling, config_.rope_theta,
+                                       config_.rope_dimensions());
+    t.output = {"rope_freqs.weight", DType::F32, {t.values.size()}};
+    t.reason = "made from rope_scaling";
+    tensors_.push_back(std::move(t));
+  }
+
+  void add(std::size_t index, const RuleMatch& match) {
+    const auto& tensor = source_.tensors()[index];
+    const auto expected = rule_shape(*match.rule, shape_, config_.n_vocab);
+    if (tensor.shape != expected)
+      fail(ErrorKind::input, source_.name(), ": ", tensor.name, " has shape ",
+           shape_text(tensor.shape), "; expected ", shape_text(expected), " by config.json");
+    if (!traits(tensor.type).has_codec())
+      fail(ErrorKind::unsupported, source_.name(), ": ", tensor.name, " is stored as ",
+           traits(tensor.type).name, "; supported are F32, F16 and BF16");
+    PlannedTensor t;
+    t.output = {layer_name(match.rule->gguf_name, match.layer), DType::F32, tensor.shape};
+    t.source = &source_;
+    t.source_index = index;
+    choose_type(t);
+    t.source_row = row_order(match.rule->transform);
+    if (!made_.emplace(t.output.name, tensor.name).second)
+      fail(ErrorKind::input, source_.name(), ": ", made_[t.output.name], " and ", tensor.name,
+           " are the same tensor");
+    tensors_.push_back(std::move(t));
+  }
+
+  void choose_type(PlannedTensor& t) const {
+    const auto& name = t.output.name;
+    if (t.output.shape.size() <= 1 || name.ends_with("_norm.weight") ||
+        !name.ends_with(".weight")) {
+      t.wanted_type = t.output.type = DType::F32;
+      t.reason = "vectors are kept in F32";
+      return;
+    }
+    t.wanted_type = t.output.type = type_;
+    t.reason = "output type";
+    const auto block = static_cast<std::uint64_t>(traits(type_).values);
+    if (t.output.row_length() % block == 0) return;
+    t.output.type = DType::F16;
+    t.reason = "row length " + std::to_string(t.output.row_length()) + " is not a multiple of " +
+               std::to_string(block);
+  }
+
+  std::function<std::uint64_t(std::uint64_t)> row_order(Transform transform) const {
+    if (transform == Transform::none) return nullptr;
+    // Within a head of d rows, pair j stands at rows j and j + d/2 and goes to 2j and 2j + 1.
+    const auto d = static_cast<std::uint64_t>(shape_.head_dim);
+    if (d % 2 != 0)
+      fail(ErrorKind::input, config_.file, ": head_dim is ", d, "; expected an even number");
+    return [d](std::uint64_t row) {
+      const auto head = row / d, in_head = row % d;
+      return head * d + in_head % 2 * (d / 2) + in_head / 2;
+    };
+  }
+
+  [[noreturn]] void refuse_unknown(const std::vector<std::string>& names) const {
+    constexpr std::size_t kShown = 5;
+    std::string list;
+    for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i)
+      list += (i ? ", " : "") + quote(names[i]);
+    if (names.size() > kShown) list += " and " + std::to_string(names.size() - kShown) + " more";
+    fail(ErrorKind::unsupported, source_.name(), ": has tensors that ", config_.arch->gguf_name,
+         " models with ", config_.n_layers, " layers do not have: ", list);
+  }
+
+  void check_complete() const {
+    for (const auto& rule : config_.arch->tensors) {
+      if (!rule.required) continue;
+      const bool layered = rule.gguf_name.find("{}") != std::string_view::npos;
+      for (int layer = 0; layer < (layered ? config_.n_layers : 1); ++layer) {
+        if (made_.contains(layer_name(rule.gguf_name, layer))) continue;
+        if (rule.gguf_name == "token_embd.weight" && made_.contains("output.weight")) continue;
+        fail(ErrorKind::input, source_.name(), ": ", layer_name(rule.hf_name, layer),
+             " is missing");
+      }
+    }
+  }
+
+  const TensorSource& source_;
+  const HfConfig& config_;
+  HParams shape_;
+  bool compat_;
+  Monitor& monitor_;
+  DType type_ = DType::F16;
+  std::vector<PlannedTensor> tensors_;
+  std::map<std::string, std::string> made_;  ///< GGUF name to checkpoint name
+};
+
+std::uint64_t parameters_of(const std::vector<PlannedTensor>& tensors) {
+  std::uint64_t n = 0;
+  for (const auto& t : tensors) n += t.output.elements();
+  return n;
+}
+
+/// Metadata in the reference's order.
+void add_metadata(const HfFolder& folder, const ConvertOptions& options,
+                  const std::optional<HfConfig>& config, DType type, std::uint64_t parameters,
+                  Conversion& out, Monitor& monitor) {
+  auto& metadata = out.plan.metadata;
+  const bool has_pieces =
+      !std::filesystem::is_directory(options.input) || folder.has("tokenizer.model");
+  // Without config.json nothing says what the vocabulary belongs to: the usual owner of its kind.
+  metadata.set("general.architecture",
+               Value::of_string(config ? std::string(config->arch->gguf_name)
+                                : has_pieces || folder.has("tokenizer.json") ? "llama"
+                                                                             : "gpt2"));
+  auto parts =
+      add_general(folder, {options.name, options.overrides, parameters}, metadata, monitor);
+  if (config) add_parameters(*config, file_type_of(type), metadata);
+  metadata.set("general.quantization_version", Value::of_u32(kQuantizationVersion));
+  VocabularyOptions vocabulary;
+  if (config) {
+    vocabulary.arch = config->arch;
+    vocabulary.n_vocab = config->n_vocab;
+  }
+  vocabulary.pre = options.pre;
+  vocabulary.compat = options.compat;
+  if (!std::filesystem::is_directory(options.input)) vocabulary.sentencepiece_file = options.input;
+  add_vocabulary(folder, vocabulary, metadata, monitor);
+  out.encoding = traits(type).name;
+  if (options.vocab_only) {
+    parts.size_label = std::nullopt;
+    parts.kind = "vocab";
+  } else {
+    parts.encoding = out.encoding;
+  }
+  out.file_name = conventional_file_name(parts) + ".gguf";
+}
+
+Conversion plan_vocabulary(const ConvertOptions& options, Monitor& monitor) {
+  Conversion out;
+  const bool is_folder = std::filesystem::is_directory(options.input);
+  const HfFolder folder(is_folder ? options.input : options.input.parent_path());
+  std::optional<HfConfig> config;
+  if (is_folder && folder.has("config.json")) config = read_hf_config(folder, monitor);
+  add_metadata(folder, options, config, options.type.value_or(DType::F16), 0, out, monitor);
+  if (!is_folder) out.inputs.push_back(options.input);
+  return out;
+}
+
+}  // namespace
+
+std::span<const OutputType> output_types() { return kOutputTypes; }
+
+std::vector<SupportedFamily> supported_families() {
+  std::vector<SupportedFamily> out;
+  for (const auto* arch : all_archs()) {
+    out.push_back({std::string(arch->gguf_name), {}});
+    for (const auto& hf_class : arch->hf_classes)
+      out.back().classes.emplace_back(hf_class.class_name);
+  }
+  return out;
+}
+
+Conversion plan_conversion(const ConvertOptions& options, Monitor& monitor) {
+  if (options.type) file_type_of(*options.type);
+  std::error_code ignored;
+  if (!std::filesystem::exists(options.input, ignored))
+    fail(ErrorKind::file, options.input.string(), ": no such file or folder");
+  if (options.vocab_only) return plan_vocabulary(options, monitor);
+  if (!std::filesystem::is_directory(options.input, ignored))
+    fail(ErrorKind::input, options.input.string(),
+         ": is a file; expected a Hugging Face model folder");
+  const HfFolder folder(options.input);
+  const auto config = read_hf_config(folder, monitor);
+  Conversion out;
+  out.source = open_source(options.input);
+  out.inputs = out.source->files();
+  TensorPlanner planner(*out.source, config, options.compat, monitor);
+  const auto type = options.type.value_or(planner.guessed_type());
+  out.plan.tensors = planner.plan(type);
+  add_metadata(folder, options, config, type, parameters_of(out.plan.tensors), out, monitor);
+  if (auto embedding = planner.missing_embedding(out.plan.tensors))
+    out.plan.tensors.push_back(std::move(*embedding));
+  return out;
+}
+
+}  // namespace lq
