@@ -65,11 +65,11 @@ float dot_half(const float* a, const std::uint16_t* b, int n) {
   return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
-/// The place of position p in a pool, in positions.
-std::size_t pool_index(const AttentionArgs& a, int p) {
-  const int page = a.page_table[p / a.page_tokens];
-  return static_cast<std::size_t>(page) * static_cast<std::size_t>(a.page_tokens) +
-         static_cast<std::size_t>(p % a.page_tokens);
+/// The key or value of position p: `page_values` a page, `dim` a position.
+const std::uint16_t* at_position(const AttentionArgs& a, const std::uint16_t* pool,
+                                 std::size_t page_values, int dim, int p) {
+  const auto page = static_cast<std::size_t>(a.page_table[p / a.page_tokens]);
+  return pool + page * page_values + static_cast<std::ptrdiff_t>(p % a.page_tokens) * dim;
 }
 
 /// One query head, kPositions at a time: when a larger score comes, what was summed is scaled down.
@@ -81,7 +81,7 @@ void attend(const AttentionArgs& a, const float* query, float* out) {
     const int n = a.n_positions - first < kPositions ? a.n_positions - first : kPositions;
     const float old_peak = peak;
     for (int j = 0; j < n; ++j) {
-      const std::uint16_t* key = a.keys + pool_index(a, first + j) * a.key_stride + a.key_offset;
+      const std::uint16_t* key = at_position(a, a.keys, a.key_page, a.head_dim, first + j);
       score[j] = dot_half(query, key, a.head_dim) * a.scale;
       peak = score[j] > peak ? score[j] : peak;
     }
@@ -90,8 +90,7 @@ void attend(const AttentionArgs& a, const float* query, float* out) {
     for (int i = 0; i < a.value_dim; ++i) out[i] *= shrink;
     for (int j = 0; j < n; ++j) {
       const float weight = expf(score[j] - peak);
-      const std::uint16_t* value =
-          a.values + pool_index(a, first + j) * a.value_stride + a.value_offset;
+      const std::uint16_t* value = at_position(a, a.values, a.value_page, a.value_dim, first + j);
       total += weight;
       for (int i = 0; i < a.value_dim; ++i) out[i] += weight * half_to_float(value[i]);
     }

@@ -28,13 +28,12 @@ using MatmulFn = void (*)(const MatmulArgs&) noexcept;
 /// share one key-value head and the positions p in [0, n_positions) of a paged binary16 cache. The
 /// bits of out[q] do not depend on n_queries.
 struct AttentionArgs {
-  const float* query;                    ///< [n_queries][head_dim]
-  const std::uint16_t* keys;             ///< pool: [pages][page_tokens][key_stride]
-  const std::uint16_t* values;           ///< pool: [pages][page_tokens][value_stride]
-  const std::int32_t* page_table;        ///< pages of the sequence, in order
-  int page_tokens;                       ///< positions a page
-  std::size_t key_stride, value_stride;  ///< values a position, of all heads
-  std::size_t key_offset, value_offset;  ///< where the head starts inside a position
+  const float* query;                ///< [n_queries][head_dim]
+  const std::uint16_t* keys;         ///< of the head in page 0: [page_tokens][head_dim]
+  const std::uint16_t* values;       ///< of the head in page 0: [page_tokens][value_dim]
+  std::size_t key_page, value_page;  ///< from one page to the next, in values
+  const std::int32_t* page_table;    ///< pages of the sequence, in order
+  int page_tokens;                   ///< positions a page
   int n_queries, head_dim, value_dim;
   int n_positions;  ///< at least 1
   float scale;

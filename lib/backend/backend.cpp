@@ -18,7 +18,7 @@ void Backend::qkv(const QkvStage& s) {
   if (s.key_norm) rms_norm(s.k, s.key_norm, s.eps, s.head_dim, s.k);
   rope(s.q, s.head_dim, s.rope, s.first_position);
   rope(s.k, s.head_dim, s.rope, s.first_position);
-  kv_append(s.k, s.v, s.first_position, s.cache);
+  kv_append(s.k, s.v, s.key.rows / s.head_dim, s.first_position, s.cache);
 }
 
 void Backend::project(const ProjectStage& s) {

@@ -34,8 +34,8 @@ struct View {
 
 /// The cache of one layer of one sequence: binary16, in pages.
 struct CacheView {
-  std::uint16_t* keys = nullptr;        ///< pool: [pages][page_tokens][n_kv_heads][head_dim]
-  std::uint16_t* values = nullptr;      ///< pool: [pages][page_tokens][n_kv_heads][value_dim]
+  std::uint16_t* keys = nullptr;        ///< pool: [pages][n_kv_heads][page_tokens][head_dim]
+  std::uint16_t* values = nullptr;      ///< pool: [pages][n_kv_heads][page_tokens][value_dim]
   std::span<const std::int32_t> pages;  ///< of the sequence, in order
   int page_tokens = 0;
 };
@@ -130,8 +130,9 @@ class Backend {
   virtual void add_bias(const float* bias, View x) = 0;
   /// Rotates the heads of x in place; row t stands at first_position + t.
   virtual void rope(View x, int head_dim, const RopeArgs& args, int first_position) = 0;
-  /// Stores the rows of k and v at first_position, first_position + 1, ...
-  virtual void kv_append(View k, View v, int first_position, const CacheView& cache) = 0;
+  /// Stores the rows of k and v, n_kv_heads heads each, at first_position, first_position + 1, ...
+  virtual void kv_append(View k, View v, int n_kv_heads, int first_position,
+                         const CacheView& cache) = 0;
   /// Causal attention of every query row over the cache.
   virtual void attention(const AttentionStage& stage) = 0;
   /// y = silu(gate) * up; y may be gate.

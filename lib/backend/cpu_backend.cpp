@@ -80,7 +80,8 @@ class CpuBackend final : public Backend {
   void rms_norm(View x, const float* weight, float eps, int group, View y) override;
   void add_bias(const float* bias, View x) override;
   void rope(View x, int head_dim, const RopeArgs& args, int first_position) override;
-  void kv_append(View k, View v, int first_position, const CacheView& cache) override;
+  void kv_append(View k, View v, int n_kv_heads, int first_position,
+                 const CacheView& cache) override;
   void attention(const AttentionStage& stage) override;
   void silu_multiply(View gate, View up, View y) override;
   void add(View x, View y) override;
@@ -179,35 +180,39 @@ void CpuBackend::rope(View x, int head_dim, const RopeArgs& args, int first_posi
   });
 }
 
-void CpuBackend::kv_append(View k, View v, int first_position, const CacheView& cache) {
+void CpuBackend::kv_append(View k, View v, int n_kv_heads, int first_position,
+                           const CacheView& cache) {
+  const std::size_t heads = size_of(n_kv_heads), page_tokens = size_of(cache.page_tokens);
+  const std::size_t head_dim = size_of(k.cols) / heads, value_dim = size_of(v.cols) / heads;
   share(k.rows, count(k) + count(v), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
     for (std::ptrdiff_t t = begin; t < end; ++t) {
-      const int position = first_position + static_cast<int>(t);
-      const std::int32_t page = cache.pages[size_of(position / cache.page_tokens)];
-      const std::size_t at =
-          size_of(page) * size_of(cache.page_tokens) + size_of(position % cache.page_tokens);
-      table_.to_half(row(k, t), size_of(k.cols), cache.keys + at * size_of(k.cols));
-      table_.to_half(row(v, t), size_of(v.cols), cache.values + at * size_of(v.cols));
+      const std::size_t position = size_of(first_position) + static_cast<std::size_t>(t);
+      const std::size_t page = size_of(cache.pages[position / page_tokens]);
+      for (std::size_t h = 0; h < heads; ++h) {
+        const std::size_t place = (page * heads + h) * page_tokens + position % page_tokens;
+        table_.to_half(row(k, t) + h * head_dim, head_dim, cache.keys + place * head_dim);
+        table_.to_half(row(v, t) + h * value_dim, value_dim, cache.values + place * value_dim);
+      }
     }
   });
 }
 
 void CpuBackend::attention(const AttentionStage& s) {
   const int group = s.n_heads / s.n_kv_heads;
+  const std::size_t key_head = size_of(s.cache.page_tokens) * size_of(s.head_dim);  // of a page
+  const std::size_t value_head = size_of(s.cache.page_tokens) * size_of(s.value_dim);
   const auto attend = [&](std::ptrdiff_t task) {
     // Tokens after one another read the same head, which may still be in a cache.
     const int head = static_cast<int>(task / s.q.rows);
     const int t = static_cast<int>(task % s.q.rows);
     table_.attention({
         .query = row(s.q, t) + static_cast<std::ptrdiff_t>(head) * group * s.head_dim,
-        .keys = s.cache.keys,
-        .values = s.cache.values,
+        .keys = s.cache.keys + size_of(head) * key_head,
+        .values = s.cache.values + size_of(head) * value_head,
+        .key_page = size_of(s.n_kv_heads) * key_head,
+        .value_page = size_of(s.n_kv_heads) * value_head,
         .page_table = s.cache.pages.data(),
         .page_tokens = s.cache.page_tokens,
-        .key_stride = size_of(s.n_kv_heads) * size_of(s.head_dim),
-        .value_stride = size_of(s.n_kv_heads) * size_of(s.value_dim),
-        .key_offset = size_of(head) * size_of(s.head_dim),
-        .value_offset = size_of(head) * size_of(s.value_dim),
         .n_queries = group,
         .head_dim = s.head_dim,
         .value_dim = s.value_dim,
@@ -263,7 +268,7 @@ void CpuBackend::qkv(const QkvStage& s) {
   if (s.key_norm) rms_norm(s.k, s.key_norm, s.eps, s.head_dim, s.k);
   rope(s.q, s.head_dim, s.rope, s.first_position);
   rope(s.k, s.head_dim, s.rope, s.first_position);
-  kv_append(s.k, s.v, s.first_position, s.cache);
+  kv_append(s.k, s.v, s.key.rows / s.head_dim, s.first_position, s.cache);
 }
 
 void CpuBackend::project(const ProjectStage& s) {

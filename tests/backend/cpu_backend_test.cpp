@@ -331,17 +331,21 @@ TEST_CASE("causal attention over what kv_append stored") {
     Matrix k(kFirst + kTokens, 40, 1), v(kFirst + kTokens, 24, 2), q(kTokens, 120, 3),
         out(kTokens, 72);
     const lq::CacheView cache{c.keys.data(), c.values.data(), c.pages, c.page_tokens};
-    backend.kv_append({k.row(0), 25, 40}, {v.row(0), 25, 24}, 0, cache);
+    backend.kv_append({k.row(0), 25, 40}, {v.row(0), 25, 24}, 2, 0, cache);
     backend.kv_append({k.row(25), kFirst + kTokens - 25, 40},
-                      {v.row(25), kFirst + kTokens - 25, 24}, 25, cache);
+                      {v.row(25), kFirst + kTokens - 25, 24}, 2, 25, cache);
     for (int p = 0; p < kFirst + kTokens; ++p) {
-      const int place = c.pages[static_cast<std::size_t>(p / 16)] * 16 + p % 16;
-      for (int i = 0; i < 40; ++i)
-        REQUIRE(c.keys[static_cast<std::size_t>(place * 40 + i)] ==
+      const int page = c.pages[static_cast<std::size_t>(p / 16)];
+      for (int i = 0; i < 40; ++i) {
+        const int place = (page * 2 + i / 20) * 16 + p % 16;
+        REQUIRE(c.keys[static_cast<std::size_t>(place * 20 + i % 20)] ==
                 lq::kernels::float_to_half(k.row(p)[i]));
-      for (int i = 0; i < 24; ++i)
-        REQUIRE(c.values[static_cast<std::size_t>(place * 24 + i)] ==
+      }
+      for (int i = 0; i < 24; ++i) {
+        const int place = (page * 2 + i / 12) * 16 + p % 16;
+        REQUIRE(c.values[static_cast<std::size_t>(place * 12 + i % 12)] ==
                 lq::kernels::float_to_half(v.row(p)[i]));
+      }
     }
     backend.attention({.q = q.view(),
                        .cache = cache,

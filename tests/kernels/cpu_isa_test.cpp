@@ -271,21 +271,20 @@ TEST_CASE("attention agrees with binary64") {
           const AttentionCase c(n_queries, kHeads, head_dim, value_dim, 24, 9);
           const auto dims = static_cast<std::size_t>(value_dim);
           std::vector<float> out(static_cast<std::size_t>(n_queries) * dims);
-          AttentionArgs args{.query = c.query.data(),
-                             .keys = c.keys.data(),
-                             .values = c.values.data(),
-                             .page_table = c.pages.data(),
-                             .page_tokens = c.page_tokens,
-                             .key_stride = static_cast<std::size_t>(kHeads * head_dim),
-                             .value_stride = static_cast<std::size_t>(kHeads * value_dim),
-                             .key_offset = static_cast<std::size_t>(kHead * head_dim),
-                             .value_offset = static_cast<std::size_t>(kHead * value_dim),
-                             .n_queries = n_queries,
-                             .head_dim = head_dim,
-                             .value_dim = value_dim,
-                             .n_positions = n_positions,
-                             .scale = 0.5f,
-                             .out = out.data()};
+          AttentionArgs args{
+              .query = c.query.data(),
+              .keys = c.keys.data() + kHead * c.page_tokens * head_dim,
+              .values = c.values.data() + kHead * c.page_tokens * value_dim,
+              .key_page = static_cast<std::size_t>(kHeads * c.page_tokens * head_dim),
+              .value_page = static_cast<std::size_t>(kHeads * c.page_tokens * value_dim),
+              .page_table = c.pages.data(),
+              .page_tokens = c.page_tokens,
+              .n_queries = n_queries,
+              .head_dim = head_dim,
+              .value_dim = value_dim,
+              .n_positions = n_positions,
+              .scale = 0.5f,
+              .out = out.data()};
           table.attention(args);
           double worst = 0;
           for (int q = 0; q < n_queries; ++q) {

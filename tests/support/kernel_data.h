@@ -108,7 +108,7 @@ struct AttentionCase {
  private:
   std::ptrdiff_t place(int p, int kv_head) const {
     const int page = pages[static_cast<std::size_t>(p / page_tokens)];
-    return (page * page_tokens + p % page_tokens) * n_kv_heads + kv_head;
+    return (page * n_kv_heads + kv_head) * page_tokens + p % page_tokens;
   }
 };
 

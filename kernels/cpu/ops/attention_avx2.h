@@ -17,12 +17,10 @@ struct TileRows {
   TileRows(const AttentionArgs& a, int first)
       : n(a.n_positions - first < kTilePositions ? a.n_positions - first : kTilePositions) {
     for (int j = 0; j < n; ++j) {
-      const int page = a.page_table[(first + j) / a.page_tokens];
-      const std::size_t at =
-          static_cast<std::size_t>(page) * static_cast<std::size_t>(a.page_tokens) +
-          static_cast<std::size_t>((first + j) % a.page_tokens);
-      key[j] = a.keys + at * a.key_stride + a.key_offset;
-      value[j] = a.values + at * a.value_stride + a.value_offset;
+      const auto page = static_cast<std::size_t>(a.page_table[(first + j) / a.page_tokens]);
+      const std::ptrdiff_t place = (first + j) % a.page_tokens;
+      key[j] = a.keys + page * a.key_page + place * a.head_dim;
+      value[j] = a.values + page * a.value_page + place * a.value_dim;
     }
   }
 };
