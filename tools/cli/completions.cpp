@@ -12,8 +12,8 @@ enum class Value { none, choices, file, directory, other };
 Value value_kind(const OptionDoc& option) {
   if (!option.choices.empty()) return Value::choices;
   if (option.metavar.empty()) return Value::none;
-  if (option.metavar.starts_with("DIR")) return Value::directory;
   const auto& name = option.positional ? option.names.front() : option.metavar;
+  if (option.metavar == "DIR" || name.ends_with("DIR")) return Value::directory;
   for (const char* file : {"FILE", "MODEL", "INPUT", "OUTPUT", "TEXT-FILE"})
     if (name.starts_with(file) || option.metavar.starts_with(file)) return Value::file;
   return Value::other;

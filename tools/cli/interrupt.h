@@ -1,5 +1,6 @@
 #pragma once
-// Ctrl-C and SIGTERM: the first asks to stop, the second ends the process at once.
+// Ctrl-C, SIGTERM and a closed terminal: the first asks to stop, the second ends the process at
+// once.
 
 namespace lq::cli {
 
