@@ -9,13 +9,12 @@ TEST_CASE("sizes are read with their unit") {
     const char* text;
     std::uint64_t bytes;
   };
-  for (const auto& [text, bytes] :
-       {Row{"0", 0}, Row{"17", 17}, Row{"17B", 17}, Row{"4G", 4ull << 30}, Row{"512M", 512u << 20},
-        Row{"1.5GiB", 3ull << 29}, Row{"100kB", 100'000}, Row{"1k", 1024},
-        Row{"2TB", 2'000'000'000'000}, Row{"3T", 3ull << 40}}) {
-    CAPTURE(text);
-    REQUIRE(parse_size(text));
-    CHECK(*parse_size(text) == bytes);
+  for (const Row& row : {Row{"0", 0}, Row{"17", 17}, Row{"17B", 17}, Row{"4G", 4ull << 30},
+                         Row{"512M", 512u << 20}, Row{"1.5GiB", 3ull << 29}, Row{"100kB", 100'000},
+                         Row{"1k", 1024}, Row{"2TB", 2'000'000'000'000}, Row{"3T", 3ull << 40}}) {
+    CAPTURE(row.text);
+    REQUIRE(parse_size(row.text));
+    CHECK(*parse_size(row.text) == row.bytes);
   }
   for (const char* text :
        {"", "G", "-1", "4X", "4GiBs", "4 G", "nan", "inf", "1e30", "9999999T", "0x10"}) {

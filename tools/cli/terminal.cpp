@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -39,7 +40,7 @@ std::string formatted(const char* format, double value) {
 
 std::string amount(double value, Unit unit) {
   if (unit == Unit::bytes) return human_bytes(value);
-  return formatted(value < 10 && value != std::uint64_t(value) ? "%.1f" : "%.0f", value);
+  return formatted(value < 10 && value != std::floor(value) ? "%.1f" : "%.0f", value);
 }
 
 std::string rate(const Progress& p) {
