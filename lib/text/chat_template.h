@@ -12,8 +12,8 @@ namespace lq {
 /// Bounds on what a template may cost; templates come from files that nobody has checked.
 struct TemplateLimits {
   std::size_t output_bytes = std::size_t{64} << 20;
-  std::uint64_t steps = 50'000'000;  ///< evaluated nodes
-  int depth = 200;                   ///< nested calls and expressions
+  std::uint64_t steps = 20'000'000;  ///< evaluated nodes; 16 bytes of text made count as one
+  int depth = 600;                   ///< nested calls, expressions and statements
 };
 
 /// A parsed template. Rendering follows transformers (ImmutableSandboxedEnvironment, trim_blocks,
