@@ -67,7 +67,8 @@ struct WriteOptions {
 /// Writes the plan as GGUF: reads rows, converts to binary32 where the types differ, encodes,
 /// writes at known offsets. The bytes do not depend on the number of threads. Values that a type
 /// cannot hold (NaN, infinity) end in Error(input) that names the tensor and the element. Throws
-/// Error(file | input | interrupted), Error(resource) when the memory limit is too small.
+/// Error(file | input | interrupted), Error(resource) when the memory limit is too small,
+/// Error(usage) for a name that ends in .zst.
 void write_plan(const Plan& plan, const std::filesystem::path& output, const WriteOptions& options,
                 Monitor& monitor);
 

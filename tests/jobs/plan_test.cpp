@@ -151,6 +151,9 @@ TEST_CASE("existing files, full disks and small limits are refused before the wo
   const Plan too_large = make_plan({planned(huge, 0, DType::F16)});
   CHECK(holds(message_of(ErrorKind::file, [&] { write_plan(too_large, dir / "new", {}, monitor); }),
               "of disk space"));
+  CHECK(holds(
+      message_of(ErrorKind::usage, [&] { write_plan(plan, dir / "a.gguf.zst", {}, monitor); }),
+      "without .zst"));
   CHECK(dir.names() == std::vector<std::string>{"old"});
   write_plan(plan, dir / "old", {.existing = Existing::replace}, monitor);
   CHECK(file_content(dir / "old").substr(0, 4) == "GGUF");
