@@ -5,8 +5,11 @@
 #include <csignal>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
+#include "lib/base/sha256.h"
 #include "lib/format/gguf_writer.h"
+#include "lib/io/mapped_file.h"
 #include "tests/support/errors.h"
 #include "tests/support/run_tool.h"
 #include "tests/support/tiny_source.h"
@@ -15,6 +18,8 @@ using namespace lq;
 using namespace lq::test;
 
 namespace {
+
+const std::string kModels = LQ_SOURCE_DIR "/testdata/models/";
 
 /// A model with one layer: `rows` rows of 1024 values in its only matrix.
 std::string write_model(const TempDir& dir, std::uint64_t rows, DType type = DType::F32,
@@ -32,7 +37,56 @@ std::string write_model(const TempDir& dir, std::uint64_t rows, DType type = DTy
   return path.string();
 }
 
+std::string digest_of(const std::string& path) {
+  const MappedFile file(path);
+  return sha256_hex(file.bytes());
+}
+
+/// name -> digest, as sha256sum writes them.
+std::map<std::string, std::string> digests(const std::string& path) {
+  std::map<std::string, std::string> result;
+  std::istringstream lines(file_content(path));
+  for (std::string digest, name; lines >> digest >> name;) result[name] = digest;
+  return result;
+}
+
 }  // namespace
+
+TEST_CASE("quantizations of the demo model are the reference's, byte for byte") {
+  const TempDir dir;
+  const auto expected = digests(kModels + "SHA256SUMS");
+  const std::string f16 = (dir / "lq-demo-f16.gguf").string();
+  run_expecting(0, "lq-convert", {kModels + "lq-demo", "-o", f16, "--outtype", "f16", "-q"});
+  const std::string prefix = "lq-demo-f16-", suffix = ".gguf";
+  int n_files = 0;
+  for (const auto& [name, digest] : expected) {
+    if (name.compare(0, prefix.size(), prefix) != 0) continue;
+    CAPTURE(name);
+    const std::string type =
+        name.substr(prefix.size(), name.size() - prefix.size() - suffix.size());
+    const std::string threads = std::to_string(n_files % 3 + 1);
+    const std::string out = (dir / name).string();
+    run_expecting(0, "lq-quantize", {f16, out, type, "-q", "-t", threads});
+    CHECK(digest_of(out) == digest);
+    ++n_files;
+  }
+  CHECK(n_files == 9);
+}
+
+TEST_CASE("quantizations of a toy Llama 3 are the reference's, byte for byte") {
+  const TempDir dir;
+  const std::string f32 = (dir / "llama3-f32.gguf").string();
+  run_expecting(0, "lq-convert", {kModels + "toys/llama3", "-o", f32, "--outtype", "f32", "-q"});
+  const auto expected = digests(LQ_SOURCE_DIR "/testdata/golden/quantize.sha256");
+  CHECK(expected.size() == 3);
+  for (const auto& [name, digest] : expected) {
+    CAPTURE(name);
+    const std::string out = (dir / name).string();
+    const std::string type = name.substr(name.find('-') + 1);
+    run_expecting(0, "lq-quantize", {f32, out, type.substr(0, type.find('.')), "-q", "-t", "2"});
+    CHECK(digest_of(out) == digest);
+  }
+}
 
 TEST_CASE("what lq-quantize refuses leaves no file behind") {
   const TempDir dir;
