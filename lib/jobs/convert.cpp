@@ -245,9 +245,9 @@ void add_metadata(const HfFolder& folder, const ConvertOptions& options,
 Conversion plan_vocabulary(const ConvertOptions& options, Monitor& monitor) {
   Conversion out;
   const bool is_folder = std::filesystem::is_directory(options.input);
-  const HfFolder folder(is_folder ? options.input : options.input.parent_path());
+  const HfFolder folder(is_folder ? options.input : options.input.parent_path(), !is_folder);
   std::optional<HfConfig> config;
-  if (is_folder && folder.has("config.json")) config = read_hf_config(folder, monitor);
+  if (folder.has("config.json")) config = read_hf_config(folder, monitor);
   add_metadata(folder, options, config, options.type.value_or(DType::F16), 0, out, monitor);
   if (!is_folder) out.inputs.push_back(options.input);
   return out;

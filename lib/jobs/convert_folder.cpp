@@ -90,7 +90,7 @@ std::string HfFolder::folder_name() const {
 
 bool HfFolder::has(const std::string& file) const {
   std::error_code ignored;
-  return std::filesystem::is_regular_file(path_ / file, ignored);
+  return !empty_ && std::filesystem::is_regular_file(path_ / file, ignored);
 }
 
 const Json* HfFolder::json(const std::string& file) const {

@@ -45,7 +45,9 @@ class JsonObject {
 /// Files are read when they are first asked for.
 class HfFolder {
  public:
-  explicit HfFolder(std::filesystem::path path) : path_(std::move(path)) {}
+  /// `empty`: as if nothing were in it, for a file of it that is converted alone.
+  explicit HfFolder(std::filesystem::path path, bool empty = false)
+      : path_(std::move(path)), empty_(empty) {}
 
   const std::filesystem::path& path() const { return path_; }
   /// The folder's own name, also for "." or a path that ends in a slash.
@@ -61,6 +63,7 @@ class HfFolder {
 
  private:
   std::filesystem::path path_;
+  bool empty_;
   mutable std::map<std::string, std::unique_ptr<Json>> files_;
 };
 

@@ -327,11 +327,12 @@ std::string merge_of(const Json& entry, std::size_t index, const std::string& fi
       bad(quote(text));
     return text;
   }
-  if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_string())
+  if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_string() ||
+      entry[0] == "" || entry[1] == "")
     bad("a JSON " + std::string(entry.type_name()));
   std::string text;
   for (const auto& part : entry) {
-    if (!text.empty()) text += ' ';
+    if (&part != &entry[0]) text += ' ';
     for (const char c : part.get_ref<const std::string&>())
       c == ' ' ? text += "\xC4\xA0" : text += c;  // a space inside a part is spelled U+0120
   }

@@ -175,8 +175,8 @@ class Facts {
     add("context", prefix + "context_length");
     add("tokenizer", "tokenizer.ggml.model");
     add("pre-tokenizer", "tokenizer.ggml.pre");
-    if (const auto* tokens = source_->metadata().view_strings(tokenizer_keys::kTokens))
-      rows.emplace_back("vocabulary", std::to_string(tokens->size()));
+    if (const auto* tokens = source_->metadata().find(tokenizer_keys::kTokens))
+      rows.emplace_back("vocabulary", std::to_string(tokens->array_size()));
     return rows;
   }
 
