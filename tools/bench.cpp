@@ -1,31 +1,156 @@
-// lq-bench: how fast and how good a model runs here.
+// lq-bench: how fast models run here.
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "lib/base/parallel.h"
+#include "lib/jobs/bench_speed.h"
+#include "tools/cli/options.h"
 #include "tools/cli/tool.h"
 
 namespace {
 
+using namespace lq;
+
 struct Options {
   std::vector<std::string> models;
+  std::vector<int> n_prompt = {512}, n_generate = {128}, threads;
+  int repetitions = 5;
+  std::string output = "md";
+  bool no_hash = false;
 } options;
 
-void declare(CLI::App& app) { app.add_option("MODEL", options.models, "GGUF models")->required(); }
+CLI::Option* add_list(CLI::App& app, const char* names, std::vector<int>& list, const char* help) {
+  return app.add_option(names, list, help)->delimiter(',')->allow_extra_args(false);
+}
 
-void execute(const lq::cli::Context&) {}
+void declare(CLI::App& app) {
+  app.add_option("MODEL", options.models, "GGUF models to measure")->required();
+  add_list(app, "-p,--n-prompt", options.n_prompt,
+           "tokens of the prompt to process; 0: none; a list with commas")
+      ->check(cli::whole_number(0, 1 << 20))
+      ->capture_default_str();
+  add_list(app, "-n,--n-gen", options.n_generate, "tokens to generate; 0: none; a list with commas")
+      ->check(cli::whole_number(0, 1 << 20))
+      ->capture_default_str();
+  add_list(app, "-t,--threads", options.threads,
+           "threads; a list with commas; without it as many as the process may use")
+      ->check(cli::whole_number(1, 1024));
+  app.add_option("-r,--repetitions", options.repetitions,
+                 "counted runs of each case, after one that is not")
+      ->check(cli::whole_number(1, 1000))
+      ->capture_default_str();
+  app.add_option("-o,--output", options.output, "form of the report; json is the same as --json")
+      ->check(cli::choice({"md", "json"}))
+      ->capture_default_str();
+  app.add_flag("--no-hash", options.no_hash, "leave out the SHA-256 of the model files");
+}
+
+std::string row(const std::string& model, const std::string& type, const std::string& size,
+                const std::string& backend, const std::string& threads, const std::string& test,
+                const std::string& rate, const std::string& first, const std::string& share) {
+  char text[512];
+  std::snprintf(text, sizeof text,
+                "| %-28s | %-6s | %10s | %-12s | %7s | %-7s | %20s | %14s | %11s |\n",
+                model.c_str(), type.c_str(), size.c_str(), backend.c_str(), threads.c_str(),
+                test.c_str(), rate.c_str(), first.c_str(), share.c_str());
+  return text;
+}
+
+std::string header() {
+  std::string rule = row("", "", "", "", "", "", "", "", "");
+  for (std::size_t i = 0; i + 1 < rule.size(); ++i)
+    if (rule[i] == ' ') rule[i] = '-';
+  return row("model", "type", "size", "backend", "threads", "test", "tokens/s", "first token",
+             "% of memory") +
+         rule;
+}
+
+template <class... Values>
+std::string formatted(const char* format, Values... values) {
+  char text[64];
+  std::snprintf(text, sizeof text, format, values...);
+  return text;
+}
+
+std::string case_row(const BenchCase& c) {
+  const Spread rate = c.tokens_per_second();
+  const bool prompt = c.kind == BenchKind::prompt;
+  std::vector<double> first(c.first_token_ns.begin(), c.first_token_ns.end());
+  return row(std::filesystem::path(c.model).filename().string(), c.weight_type,
+             cli::human_bytes(static_cast<double>(c.model_bytes)), c.device + " " + c.isa,
+             std::to_string(c.threads), (prompt ? "pp" : "tg") + std::to_string(c.tokens()),
+             formatted("%.1f +- %.1f%s", rate.median, rate.mad, c.unsteady() ? " !" : ""),
+             prompt ? formatted("%.1f ms", spread_of(first).median * 1e-6) : "",
+             prompt ? "" : formatted("%.0f %%", c.percent_of_bandwidth()));
+}
+
+void print_machine(const BenchReport& report) {
+  const MachineFacts& m = report.machine;
+  double bandwidth = 0;
+  bool unsteady = false;
+  for (const BenchCase& c : report.cases) {
+    bandwidth = std::max(bandwidth, c.bandwidth);
+    unsteady = unsteady || c.unsteady();
+  }
+  cli::print("\n" + m.cpu + ", " + std::to_string(m.cores) + " cores (" + m.instruction_sets +
+             "), memory read at " + formatted("%.1f GB/s", bandwidth * 1e-9) + "\n");
+  cli::print("pp: prompt processing, tg: generation; medians of " +
+             std::to_string(options.repetitions) + " runs +- median absolute deviation\n");
+  if (unsteady)
+    cli::print("!: the machine was not steady; differences of a few per cent mean nothing\n");
+}
+
+void execute(const cli::Context& context) {
+  const bool json = context.json || options.output == "json";
+  BenchOptions bench{.models = {options.models.begin(), options.models.end()},
+                     .n_prompt = options.n_prompt,
+                     .n_generate = options.n_generate,
+                     .threads = options.threads,
+                     .repetitions = options.repetitions,
+                     .hash = json && !options.no_hash};
+  if (bench.threads.empty()) bench.threads = {available_threads()};
+  if (!json) cli::print(header());
+  const BenchReport report = bench_speed(
+      bench,
+      [&](const BenchCase& c) {
+        if (!json) cli::print(case_row(c));
+      },
+      context.monitor);
+  if (json)
+    cli::print(to_json(report).dump(2) + "\n");
+  else
+    print_machine(report);
+}
 
 constexpr const char* kDescription[] = {
-    "Measures how fast models read prompts and write answers on this machine.",
-};
-constexpr lq::cli::Example kExamples[] = {
-    {"lq-bench model.gguf", "Prompt processing and generation, medians with spread"},
-};
+    "Measures how fast models read prompts and write answers on this machine. Every case runs once "
+    "without "
+    "being counted, then several times; the median is shown with the median absolute deviation.",
+    "For generation the report says how much of the memory's bandwidth the weights were read with; "
+    "the "
+    "bandwidth is measured in the same run, with the same threads. Models that fit in the "
+    "processor's caches "
+    "may exceed it.",
+    "The JSON report carries every sample, load time, time to the first token, peak memory, "
+    "settings, and "
+    "facts of machine and build."};
+constexpr cli::Example kExamples[] = {
+    {"lq-bench model.gguf", "prompt processing and generation"},
+    {"lq-bench a.gguf b.gguf -p 128,512 -n 64 -t 1,2 -r 10", "several models, lengths and threads"},
+    {"lq-bench model.gguf -o json", "a report for programs"}};
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  return lq::cli::run({.name = "lq-bench",
-                       .summary = "measure how fast a model runs here",
-                       .description = kDescription,
-                       .examples = kExamples,
-                       .declare = declare,
-                       .execute = execute},
-                      argc, argv);
+  return cli::run({.name = "lq-bench",
+                   .summary = "measure how fast a model runs here",
+                   .description = kDescription,
+                   .examples = kExamples,
+                   .declare = declare,
+                   .execute = execute,
+                   .common = {.threads = false, .force = false}},
+                  argc, argv);
 }

@@ -1,0 +1,168 @@
+#include "lib/infer/weights.h"
+
+#include <cstring>
+#include <limits>
+#include <set>
+
+#include "lib/base/error.h"
+
+namespace lq {
+namespace {
+
+/// Where the tensor that a rule names goes, relative to a layer or to the whole.
+struct LayerSlot {
+  std::string_view name;
+  WeightView LayerWeights::*matrix;
+  const float* LayerWeights::*vector;
+};
+
+constexpr LayerSlot kLayerSlots[] = {
+    {"blk.{}.attn_norm.weight", nullptr, &LayerWeights::attention_norm},
+    {"blk.{}.attn_q.weight", &LayerWeights::query, nullptr},
+    {"blk.{}.attn_k.weight", &LayerWeights::key, nullptr},
+    {"blk.{}.attn_v.weight", &LayerWeights::value, nullptr},
+    {"blk.{}.attn_output.weight", &LayerWeights::output, nullptr},
+    {"blk.{}.attn_q.bias", nullptr, &LayerWeights::query_bias},
+    {"blk.{}.attn_k.bias", nullptr, &LayerWeights::key_bias},
+    {"blk.{}.attn_v.bias", nullptr, &LayerWeights::value_bias},
+    {"blk.{}.attn_output.bias", nullptr, &LayerWeights::output_bias},
+    {"blk.{}.attn_q_norm.weight", nullptr, &LayerWeights::query_norm},
+    {"blk.{}.attn_k_norm.weight", nullptr, &LayerWeights::key_norm},
+    {"blk.{}.ffn_norm.weight", nullptr, &LayerWeights::ffn_norm},
+    {"blk.{}.ffn_gate.weight", &LayerWeights::gate, nullptr},
+    {"blk.{}.ffn_up.weight", &LayerWeights::up, nullptr},
+    {"blk.{}.ffn_down.weight", &LayerWeights::down, nullptr},
+};
+
+struct GlobalSlot {
+  std::string_view name;
+  WeightView Weights::*matrix;
+  const float* Weights::*vector;
+};
+
+constexpr GlobalSlot kGlobalSlots[] = {
+    {"token_embd.weight", &Weights::embedding, nullptr},
+    {"output.weight", &Weights::head, nullptr},
+    {"output_norm.weight", nullptr, &Weights::output_norm},
+    {"rope_freqs.weight", nullptr, &Weights::rope_divisors},
+};
+
+}  // namespace
+
+/// Puts tensors into the slots of a Weights.
+class Weights::Loader {
+ public:
+  Loader(Weights& weights, const TensorSource& source, const HParams& hparams, Backend& backend)
+      : weights_(weights), source_(source), hparams_(hparams), backend_(backend) {}
+
+  void load() {
+    const auto embedding = source_.find("token_embd.weight");
+    if (!embedding)
+      fail(ErrorKind::input, source_.name(),
+           ": tensor token_embd.weight is missing; is this a whole model?");
+    const std::uint64_t n_vocab = source_.tensors()[*embedding].rows();
+    if (n_vocab == 0 || n_vocab > std::numeric_limits<std::int32_t>::max() / 4)
+      fail(ErrorKind::input, source_.name(), ": token_embd.weight has ", n_vocab,
+           " rows; expected one for each token");
+    weights_.n_vocab = static_cast<int>(n_vocab);
+    weights_.layers.resize(static_cast<std::size_t>(hparams_.n_layers));
+    for (std::size_t i = 0; i < source_.tensors().size(); ++i) place(i);
+    check_complete();
+    if (!weights_.head) weights_.head = weights_.embedding;
+    count();
+  }
+
+ private:
+  void place(std::size_t index) {
+    const TensorInfo& info = source_.tensors()[index];
+    const RuleMatch match = match_gguf_name(*hparams_.arch, info.name);
+    if (!match.rule || match.layer >= hparams_.n_layers)
+      fail(ErrorKind::unsupported, source_.name(), ": tensor ", info.name,
+           " is not a part of architecture ", hparams_.arch->gguf_name, " with ", hparams_.n_layers,
+           " layers");
+    const auto wanted = rule_shape(*match.rule, hparams_, weights_.n_vocab);
+    if (info.shape != wanted)
+      fail(ErrorKind::input, source_.name(), ": tensor ", info.name, " has shape ",
+           shape_text(info.shape), "; the metadata demands ", shape_text(wanted));
+    if (!traits(info.type).has_codec()) {
+      std::string supported;
+      for_each_dtype([&](DType, const DTypeTraits& t) { supported += std::string(" ") + t.name; });
+      fail(ErrorKind::unsupported, source_.name(), ": tensor ", info.name, " has type ",
+           traits(info.type).name, "; supported are", supported);
+    }
+    if (match.layer >= 0)
+      place_in(kLayerSlots, weights_.layers[static_cast<std::size_t>(match.layer)], *match.rule,
+               index);
+    else
+      place_in(kGlobalSlots, weights_, *match.rule, index);
+    present_.insert(info.name);
+  }
+
+  template <class Slots, class Target>
+  void place_in(const Slots& slots, Target& target, const TensorRule& rule, std::size_t index) {
+    for (const auto& slot : slots)
+      if (slot.name == rule.gguf_name) {
+        if (slot.matrix)
+          target.*slot.matrix = matrix(index);
+        else
+          target.*slot.vector = vector(index);
+        return;
+      }
+    LQ_ASSERT(false);  // a family names a tensor that has no slot here
+  }
+
+  WeightView matrix(std::size_t index) {
+    const TensorInfo& info = source_.tensors()[index];
+    const std::span<const std::byte> stored = source_.data(index);
+    const std::byte* data = stored.data();
+    if (!backend_.reads_host_memory()) {
+      buffers().push_back(backend_.allocate(stored.size()));
+      backend_.copy_in(stored, buffers().back()->data());
+      data = buffers().back()->data();
+    }
+    return {info.type, data, static_cast<int>(info.rows()), static_cast<int>(info.row_length())};
+  }
+
+  const float* vector(std::size_t index) {
+    const TensorInfo& info = source_.tensors()[index];
+    std::vector<float> values(info.elements());
+    traits(info.type).decode(source_.data(index).data(), values.data(), values.size());
+    buffers().push_back(backend_.allocate(values.size() * sizeof(float)));
+    backend_.copy_in(std::as_bytes(std::span(values)), buffers().back()->data());
+    return reinterpret_cast<const float*>(buffers().back()->data());
+  }
+
+  std::vector<std::unique_ptr<Buffer>>& buffers() { return weights_.buffers_; }
+
+  void check_complete() const {
+    for (const TensorRule& rule : hparams_.arch->tensors) {
+      if (!rule.required || rule.gguf_name.empty()) continue;
+      const bool layered = rule.gguf_name.find("{}") != std::string_view::npos;
+      for (int layer = 0; layer < (layered ? hparams_.n_layers : 1); ++layer)
+        if (const std::string name = layer_name(rule.gguf_name, layer); !present_.count(name))
+          fail(ErrorKind::input, source_.name(), ": tensor ", name, " is missing");
+    }
+  }
+
+  void count() {
+    for (const TensorInfo& info : source_.tensors()) {
+      weights_.bytes_ += info.bytes();
+      weights_.parameters_ += info.elements();
+      const bool row_only =
+          info.name == "token_embd.weight" && weights_.head.data != weights_.embedding.data;
+      weights_.bytes_per_token_ += row_only ? info.row_bytes() : info.bytes();
+    }
+  }
+
+  Weights& weights_;
+  const TensorSource& source_;
+  const HParams& hparams_;
+  Backend& backend_;
+  std::set<std::string> present_;
+};
+
+Weights::Weights(const TensorSource& source, const HParams& hparams, Backend& backend) {
+  Loader(*this, source, hparams, backend).load();
+}
+
+}  // namespace lq

@@ -1,0 +1,148 @@
+#include "lib/jobs/bench_speed.h"
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+
+#include "lib/base/random.h"
+#include "lib/base/sha256.h"
+#include "lib/infer/session.h"
+#include "lib/io/mapped_file.h"
+
+namespace lq {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::vector<TokenId> random_tokens(int n, int n_vocab) {
+  Random random(1);
+  std::vector<TokenId> ids(static_cast<std::size_t>(n));
+  for (TokenId& id : ids)
+    id = static_cast<TokenId>(random.next() % static_cast<std::uint64_t>(n_vocab));
+  return ids;
+}
+
+/// One model on one number of threads.
+class Runner {
+ public:
+  Runner(const std::filesystem::path& path, int threads, const BenchOptions& options,
+         BenchCase base, Monitor& monitor)
+      : options_(options),
+        base_(std::move(base)),
+        monitor_(monitor),
+        backend_(make_cpu_backend(threads)),
+        load_start_(Clock::now()),
+        model_(path, *backend_),
+        session_(model_, {.context = longest_text(options)}) {
+    base_.load_ns = std::chrono::nanoseconds(Clock::now() - load_start_).count();
+    base_.model = path.string();
+    base_.architecture = model_.hparams().arch->gguf_name;
+    base_.weight_type = model_.weight_type();
+    base_.model_bytes = model_.weights().bytes();
+    base_.parameters = model_.weights().parameters();
+    base_.bytes_per_token = model_.weights().bytes_per_token();
+    base_.threads = threads;
+    base_.isa = backend_->instruction_set();
+    base_.device = backend_->name();
+    base_.kv_type = "f16";
+  }
+
+  BenchCase prompt(int n) {
+    BenchCase result = base_;
+    result.kind = BenchKind::prompt;
+    result.n_prompt = n;
+    const auto ids = random_tokens(n, model_.weights().n_vocab);
+    repeat(result, [&](bool counted) {
+      start(ids);
+      generate(1);
+      if (!counted) return;
+      result.samples_ns.push_back(session_.timings().prompt.count());
+      result.first_token_ns.push_back(session_.timings().first_token.count());
+    });
+    return result;
+  }
+
+  BenchCase generation(int n) {
+    BenchCase result = base_;
+    result.kind = BenchKind::generate;
+    result.n_generate = n;
+    const auto ids = random_tokens(1, model_.weights().n_vocab);
+    repeat(result, [&](bool counted) {
+      start(ids);
+      generate(n);
+      if (counted) result.samples_ns.push_back(session_.timings().generate.count());
+    });
+    return result;
+  }
+
+ private:
+  static int longest_text(const BenchOptions& options) {
+    const int prompt = *std::max_element(options.n_prompt.begin(), options.n_prompt.end());
+    const int generate = *std::max_element(options.n_generate.begin(), options.n_generate.end());
+    return std::max(prompt, generate) + 2;
+  }
+
+  void start(std::span<const TokenId> ids) {
+    session_.clear();
+    session_.set_prompt(ids, monitor_);
+  }
+
+  void generate(int n) {
+    SamplerOptions greedy;
+    greedy.temperature = 0;
+    Sampler sampler(greedy, 1);
+    session_.generate(
+        sampler, {.max_tokens = n, .ignore_end = true}, [](std::string_view) {}, monitor_);
+  }
+
+  template <class Body>
+  void repeat(BenchCase& result, const Body& body) {
+    reset_peak_memory();
+    for (int i = 0; i <= options_.repetitions; ++i) {
+      monitor_.check_stop();
+      body(/*counted=*/i > 0);
+    }
+    result.peak_rss_bytes = peak_memory();
+  }
+
+  const BenchOptions& options_;
+  BenchCase base_;
+  Monitor& monitor_;
+  std::unique_ptr<Backend> backend_;
+  Clock::time_point load_start_;
+  Model model_;
+  Session session_;
+};
+
+std::string file_sha256(const std::filesystem::path& path) {
+  const MappedFile file(path);
+  return sha256_hex(file.bytes());
+}
+
+}  // namespace
+
+BenchReport bench_speed(const BenchOptions& options,
+                        const std::function<void(const BenchCase&)>& on_case, Monitor& monitor) {
+  BenchReport report{.machine = machine_facts(), .cases = {}};
+  std::map<int, double> bandwidth;  // of a number of threads
+  for (const int threads : options.threads) bandwidth[threads] = read_bandwidth(threads);
+  const auto add = [&](BenchCase result) {
+    report.cases.push_back(std::move(result));
+    on_case(report.cases.back());
+  };
+  for (const auto& path : options.models) {
+    BenchCase base;
+    if (options.hash) base.model_sha256 = file_sha256(path);
+    for (const int threads : options.threads) {
+      base.bandwidth = bandwidth[threads];
+      Runner runner(path, threads, options, base, monitor);
+      for (const int n : options.n_prompt)
+        if (n > 0) add(runner.prompt(n));
+      for (const int n : options.n_generate)
+        if (n > 0) add(runner.generation(n));
+    }
+  }
+  return report;
+}
+
+}  // namespace lq
