@@ -33,6 +33,7 @@ struct Options {
   std::optional<std::uint64_t> seed;
   std::string device = "cpu";
   int max_tokens = -1, context = 0;
+  std::optional<std::string> kv_type;
   bool raw = false, show_prompt = false, stats = false, fail_on_truncate = false;
   bool add_special = false, no_parse_special = false;
 } options;
@@ -79,6 +80,9 @@ void declare(CLI::App& app) {
   app.add_option("--device", options.device, "where to run")
       ->check(cli::choice({"cpu", "cuda"}))
       ->capture_default_str();
+  app.add_option("--kv-type", options.kv_type,
+                 "numbers in the cache of keys and values; f16 by default, f32 with --logits")
+      ->check(cli::choice({"f16", "f32"}));
   app.add_flag("--stats", options.stats, "show token counts and speeds on standard error");
   app.add_flag("--fail-on-truncate", options.fail_on_truncate,
                "exit with status 7 when a limit cut the answer");
@@ -181,21 +185,24 @@ void execute(const cli::Context& context) {
   if (options.add_special || options.no_parse_special)
     fail(ErrorKind::usage, "--add-special and --no-parse-special go with --tokenize");
   const std::optional<std::string> prompt = options.logits ? std::nullopt : one_shot_prompt();
+  const DType kv_type = *dtype_named(options.kv_type.value_or(options.logits ? "f32" : "f16"));
   const ConversationOptions templates = conversation_options();
   const auto start = std::chrono::steady_clock::now();
   const auto backend = make_backend(options.device, context.threads);
   const Model model(options.model, *backend);
   if (options.logits)
     return cli::print(
-        logits_of(model, read_text(*options.logits), *options.logits, context.monitor).dump() +
+        logits_of(model, read_text(*options.logits), *options.logits, kv_type, context.monitor)
+            .dump() +
         "\n");
   Conversation conversation(model, templates);
-  Session session(model, {.context = options.context});
+  Session session(model, {.context = options.context, .kv_type = kv_type});
   AnswerReport report;
   report.load = std::chrono::steady_clock::now() - start;
   report.sampler = chosen_sampler(model.source().metadata());
   report.seed = options.seed ? *options.seed : std::random_device{}();
   report.context = session.context();
+  report.kv_type = kv_type;
   report.max_tokens = options.max_tokens;
   report.threads = context.threads;
   report.templated = conversation.has_template();

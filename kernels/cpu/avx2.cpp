@@ -81,7 +81,8 @@ consteval KernelTable make_table() {
   table.silu_multiply = silu_multiply_avx2;
   table.add = add_avx2;
   table.to_half = to_half_avx2;
-  table.attention = attention_avx2;
+  table.attention = attention_avx2<std::uint16_t>;
+  table.attention_f32 = attention_avx2<float>;
   return table;
 }
 

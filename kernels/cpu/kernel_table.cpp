@@ -32,6 +32,7 @@ KernelTable filled_from(KernelTable table, const KernelTable& below) {
   fill(table.add, below.add);
   fill(table.to_half, below.to_half);
   fill(table.attention, below.attention);
+  fill(table.attention_f32, below.attention_f32);
   return table;
 }
 

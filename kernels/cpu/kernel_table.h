@@ -25,12 +25,12 @@ struct MatmulArgs {
 using MatmulFn = void (*)(const MatmulArgs&) noexcept;
 
 /// out[q] = sum over p of softmax_p(scale * query[q] . key[p]) * value[p], for query heads that
-/// share one key-value head and the positions p in [0, n_positions) of a paged binary16 cache. The
+/// share one key-value head and the positions p in [0, n_positions) of a paged cache. The
 /// bits of out[q] do not depend on n_queries.
 struct AttentionArgs {
   const float* query;                ///< [n_queries][head_dim]
-  const std::uint16_t* keys;         ///< of the head in page 0: [page_tokens][head_dim]
-  const std::uint16_t* values;       ///< of the head in page 0: [page_tokens][value_dim]
+  const void* keys;                  ///< of the head in page 0: [page_tokens][head_dim]
+  const void* values;                ///< of the head in page 0: [page_tokens][value_dim]
   std::size_t key_page, value_page;  ///< from one page to the next, in values
   const std::int32_t* page_table;    ///< pages of the sequence, in order
   int page_tokens;                   ///< positions a page
@@ -55,7 +55,8 @@ struct KernelTable {
   void (*add)(const float* x, std::size_t n, float* y) noexcept = nullptr;
   /// binary16, rounded as float_to_half does.
   void (*to_half)(const float* x, std::size_t n, std::uint16_t* y) noexcept = nullptr;
-  void (*attention)(const AttentionArgs&) noexcept = nullptr;
+  void (*attention)(const AttentionArgs&) noexcept = nullptr;      ///< binary16 cache
+  void (*attention_f32)(const AttentionArgs&) noexcept = nullptr;  ///< binary32 cache
 };
 
 /// A row of isas.def.

@@ -32,12 +32,13 @@ struct View {
   int rows = 0, cols = 0;
 };
 
-/// The cache of one layer of one sequence: binary16, in pages.
+/// The cache of one layer of one sequence, in pages.
 struct CacheView {
-  std::uint16_t* keys = nullptr;        ///< pool: [pages][n_kv_heads][page_tokens][head_dim]
-  std::uint16_t* values = nullptr;      ///< pool: [pages][n_kv_heads][page_tokens][value_dim]
+  void* keys = nullptr;                 ///< pool: [pages][n_kv_heads][page_tokens][head_dim]
+  void* values = nullptr;               ///< pool: [pages][n_kv_heads][page_tokens][value_dim]
   std::span<const std::int32_t> pages;  ///< of the sequence, in order
   int page_tokens = 0;
+  DType type = DType::F16;  ///< of keys and values: F16 or F32
 };
 
 struct RopeArgs {

@@ -102,6 +102,9 @@ class CpuBackend final : public Backend {
   /// Rows [begin, end) of y = W x.
   void matmul_rows(const WeightView& w, View x, View y, int begin, int end) const;
 
+  /// Writes the n values of a head at one position of a cache.
+  void store(const float* x, std::size_t n, std::size_t place, DType type, void* pool) const;
+
   int threads_;
   const KernelTable& table_;
   RopeTable rope_table_;
@@ -180,6 +183,14 @@ void CpuBackend::rope(View x, int head_dim, const RopeArgs& args, int first_posi
   });
 }
 
+void CpuBackend::store(const float* x, std::size_t n, std::size_t place, DType type,
+                       void* pool) const {
+  if (type == DType::F32)
+    std::memcpy(static_cast<float*>(pool) + place * n, x, n * sizeof(float));
+  else
+    table_.to_half(x, n, static_cast<std::uint16_t*>(pool) + place * n);
+}
+
 void CpuBackend::kv_append(View k, View v, int n_kv_heads, int first_position,
                            const CacheView& cache) {
   const std::size_t heads = size_of(n_kv_heads), page_tokens = size_of(cache.page_tokens);
@@ -190,8 +201,8 @@ void CpuBackend::kv_append(View k, View v, int n_kv_heads, int first_position,
       const std::size_t page = size_of(cache.pages[position / page_tokens]);
       for (std::size_t h = 0; h < heads; ++h) {
         const std::size_t place = (page * heads + h) * page_tokens + position % page_tokens;
-        table_.to_half(row(k, t) + h * head_dim, head_dim, cache.keys + place * head_dim);
-        table_.to_half(row(v, t) + h * value_dim, value_dim, cache.values + place * value_dim);
+        store(row(k, t) + h * head_dim, head_dim, place, cache.type, cache.keys);
+        store(row(v, t) + h * value_dim, value_dim, place, cache.type, cache.values);
       }
     }
   });
@@ -201,14 +212,18 @@ void CpuBackend::attention(const AttentionStage& s) {
   const int group = s.n_heads / s.n_kv_heads;
   const std::size_t key_head = size_of(s.cache.page_tokens) * size_of(s.head_dim);  // of a page
   const std::size_t value_head = size_of(s.cache.page_tokens) * size_of(s.value_dim);
+  const std::size_t element = traits(s.cache.type).row_bytes(1);
+  const auto* const keys = static_cast<const std::byte*>(s.cache.keys);
+  const auto* const values = static_cast<const std::byte*>(s.cache.values);
+  const auto kernel = s.cache.type == DType::F32 ? table_.attention_f32 : table_.attention;
   const auto attend = [&](std::ptrdiff_t task) {
     // Tokens after one another read the same head, which may still be in a cache.
     const int head = static_cast<int>(task / s.q.rows);
     const int t = static_cast<int>(task % s.q.rows);
-    table_.attention({
+    kernel({
         .query = row(s.q, t) + static_cast<std::ptrdiff_t>(head) * group * s.head_dim,
-        .keys = s.cache.keys + size_of(head) * key_head,
-        .values = s.cache.values + size_of(head) * value_head,
+        .keys = keys + size_of(head) * key_head * element,
+        .values = values + size_of(head) * value_head * element,
         .key_page = size_of(s.n_kv_heads) * key_head,
         .value_page = size_of(s.n_kv_heads) * value_head,
         .page_table = s.cache.pages.data(),
@@ -222,9 +237,9 @@ void CpuBackend::attention(const AttentionStage& s) {
     });
   };
   // Later tokens see more positions, so tasks are handed out one by one.
-  const std::size_t values = count(s.q) * size_of(s.first_position + s.q.rows);
+  const std::size_t work = count(s.q) * size_of(s.first_position + s.q.rows);
   parallel_for(static_cast<std::ptrdiff_t>(s.q.rows) * s.n_kv_heads,
-               values < kWorthSharing ? 1 : threads_, attend);
+               work < kWorthSharing ? 1 : threads_, attend);
 }
 
 void CpuBackend::silu_multiply(View gate, View up, View y) {

@@ -6,9 +6,9 @@
 namespace lq {
 namespace {
 
-std::size_t pool_bytes(int n_pages, int n_kv_heads, int dim) {
+std::size_t pool_bytes(DType type, int n_pages, int n_kv_heads, int dim) {
   const auto position =
-      checked_multiply(static_cast<std::uint64_t>(n_kv_heads) * sizeof(std::uint16_t),
+      checked_multiply(static_cast<std::uint64_t>(n_kv_heads) * traits(type).row_bytes(1),
                        static_cast<std::uint64_t>(dim));
   const auto all =
       position
@@ -20,13 +20,14 @@ std::size_t pool_bytes(int n_pages, int n_kv_heads, int dim) {
 
 }  // namespace
 
-KvCache::KvCache(Backend& backend, const HParams& hparams, int capacity)
+KvCache::KvCache(Backend& backend, const HParams& hparams, int capacity, DType type)
     : n_pages_(
-          static_cast<int>((static_cast<std::int64_t>(capacity) + kPageTokens - 1) / kPageTokens)) {
+          static_cast<int>((static_cast<std::int64_t>(capacity) + kPageTokens - 1) / kPageTokens)),
+      type_(type) {
   for (int i = 0; i < hparams.n_layers; ++i)
     layers_.push_back(
-        {backend.allocate(pool_bytes(n_pages_, hparams.n_kv_heads, hparams.head_dim)),
-         backend.allocate(pool_bytes(n_pages_, hparams.n_kv_heads, hparams.value_dim))});
+        {backend.allocate(pool_bytes(type, n_pages_, hparams.n_kv_heads, hparams.head_dim)),
+         backend.allocate(pool_bytes(type, n_pages_, hparams.n_kv_heads, hparams.value_dim))});
   for (int page = n_pages_; page-- > 0;) free_pages_.push_back(page);
 }
 
@@ -60,10 +61,11 @@ void KvSequence::truncate(int length) {
 
 CacheView KvSequence::view(int layer) const {
   const KvCache::Layer& pools = cache_->layers_[static_cast<std::size_t>(layer)];
-  return {.keys = reinterpret_cast<std::uint16_t*>(pools.keys->data()),
-          .values = reinterpret_cast<std::uint16_t*>(pools.values->data()),
+  return {.keys = pools.keys->data(),
+          .values = pools.values->data(),
           .pages = pages_,
-          .page_tokens = KvCache::kPageTokens};
+          .page_tokens = KvCache::kPageTokens,
+          .type = cache_->type_};
 }
 
 }  // namespace lq

@@ -10,13 +10,13 @@
 namespace lq {
 
 /// The pages of all layers. A page holds kPageTokens positions of every layer; page p of layer l is
-/// at [p][kPageTokens][n_kv_heads][head_dim] in that layer's two pools (binary16).
+/// at [p][n_kv_heads][kPageTokens][head_dim] in that layer's two pools.
 class KvCache {
  public:
   static constexpr int kPageTokens = 64;
 
-  /// Room for `capacity` positions. Throws Error(resource).
-  KvCache(Backend& backend, const HParams& hparams, int capacity);
+  /// Room for `capacity` positions of F16 or F32 values. Throws Error(resource).
+  KvCache(Backend& backend, const HParams& hparams, int capacity, DType type);
 
   int capacity() const { return n_pages_ * kPageTokens; }
   std::uint64_t bytes() const;
@@ -29,6 +29,7 @@ class KvCache {
   std::vector<Layer> layers_;
   std::vector<std::int32_t> free_pages_;
   int n_pages_ = 0;
+  DType type_;
 };
 
 /// One text's part of the cache. Outlived by the cache.

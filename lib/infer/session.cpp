@@ -40,7 +40,7 @@ const char* name_of(FinishReason reason) {
 Session::Session(const Model& model, const SessionOptions& options)
     : model_(model),
       context_(chosen_context(options, model.hparams())),
-      cache_(model.backend(), model.hparams(), context_),
+      cache_(model.backend(), model.hparams(), context_, options.kv_type),
       sequence_(cache_),
       decoder_(model.weights(), model.hparams(), model.backend(),
                std::min(options.max_batch, context_)),

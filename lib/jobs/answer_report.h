@@ -18,6 +18,7 @@ struct AnswerReport {
   SamplerOptions sampler;
   std::uint64_t seed = 0;
   int context = 0, max_tokens = -1, threads = 0;
+  DType kv_type = DType::F16;
   bool templated = false;
 };
 

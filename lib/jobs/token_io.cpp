@@ -29,10 +29,10 @@ std::vector<int> integers(const Json& json, const char* what, std::int64_t end,
 
 /// Logits of every token, handed out as on_row(position, logits).
 template <class OnRow>
-void for_each_logits(const Model& model, std::span<const TokenId> tokens, Monitor& monitor,
-                     const OnRow& on_row) {
+void for_each_logits(const Model& model, std::span<const TokenId> tokens, DType kv_type,
+                     Monitor& monitor, const OnRow& on_row) {
   const int n_tokens = static_cast<int>(tokens.size());
-  KvCache cache(model.backend(), model.hparams(), n_tokens);
+  KvCache cache(model.backend(), model.hparams(), n_tokens, kv_type);
   KvSequence sequence(cache);
   Decoder decoder(model.weights(), model.hparams(), model.backend(), std::min(kBatch, n_tokens));
   const auto n_vocab = static_cast<std::size_t>(decoder.n_vocab());
@@ -71,7 +71,7 @@ void tokenize_lines(const Tokenizer& tokenizer, EncodeOptions options, std::stri
 }
 
 OrderedJson logits_of(const Model& model, std::string_view request, const std::string& name,
-                      Monitor& monitor) {
+                      DType kv_type, Monitor& monitor) {
   const Json json = parse_json(request, name);
   if (json.is_object() && !json.contains("tokens"))
     fail(ErrorKind::input, name,
@@ -84,7 +84,7 @@ OrderedJson logits_of(const Model& model, std::string_view request, const std::s
   if (json.is_object() && json.contains("positions"))
     positions = integers(json["positions"], "\"positions\"", n_tokens, name);
   OrderedJson logits = OrderedJson::object();
-  for_each_logits(model, tokens, monitor, [&](int position, std::span<const float> row) {
+  for_each_logits(model, tokens, kv_type, monitor, [&](int position, std::span<const float> row) {
     if (std::find(positions.begin(), positions.end(), position) == positions.end()) return;
     OrderedJson values = OrderedJson::array();
     for (const float value : row) values.push_back(value);

@@ -20,6 +20,6 @@ void tokenize_lines(const Tokenizer& tokenizer, EncodeOptions options, std::stri
 /// vocabulary after the tokens up to and including it. Throws Error(input) for ids or positions out
 /// of range.
 OrderedJson logits_of(const Model& model, std::string_view request, const std::string& name,
-                      Monitor& monitor);
+                      DType kv_type, Monitor& monitor);
 
 }  // namespace lq

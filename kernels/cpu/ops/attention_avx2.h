@@ -1,26 +1,33 @@
 #pragma once
-// Attention over a paged binary16 cache, up to four query heads of a key-value head at a time.
+// Attention over a paged binary16 or binary32 cache, up to four query heads of a key-value head at
+// a time.
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/ops/vector_avx2.h"
 
 namespace lq::kernels {
 namespace {
 
+inline __m256 load_cached(const std::uint16_t* p) { return load_halves(p); }
+inline __m256 load_cached(const std::uint16_t* p, int n) { return load_halves(p, n); }
+inline __m256 load_cached(const float* p) { return _mm256_loadu_ps(p); }
+inline __m256 load_cached(const float* p, int n) { return _mm256_maskload_ps(p, first_lanes(n)); }
+
 constexpr int kTilePositions = 64;  ///< scored before their values are mixed
 
 /// Where the keys and values of the positions of a tile are.
+template <class Element>
 struct TileRows {
   int n;
-  const std::uint16_t* key[kTilePositions];
-  const std::uint16_t* value[kTilePositions];
+  const Element* key[kTilePositions];
+  const Element* value[kTilePositions];
 
   TileRows(const AttentionArgs& a, int first)
       : n(a.n_positions - first < kTilePositions ? a.n_positions - first : kTilePositions) {
     for (int j = 0; j < n; ++j) {
       const auto page = static_cast<std::size_t>(a.page_table[(first + j) / a.page_tokens]);
       const std::ptrdiff_t place = (first + j) % a.page_tokens;
-      key[j] = a.keys + page * a.key_page + place * a.head_dim;
-      value[j] = a.values + page * a.value_page + place * a.value_dim;
+      key[j] = static_cast<const Element*>(a.keys) + page * a.key_page + place * a.head_dim;
+      value[j] = static_cast<const Element*>(a.values) + page * a.value_page + place * a.value_dim;
     }
   }
 };
@@ -34,16 +41,16 @@ struct Running {
 };
 
 /// Scores of two positions.
-template <int kQueries>
-inline void score_pair(const AttentionArgs& a, const TileRows& rows, int j,
+template <int kQueries, class Element>
+inline void score_pair(const AttentionArgs& a, const TileRows<Element>& rows, int j,
                        Running<kQueries>& state) {
-  const std::uint16_t* key[2] = {rows.key[j], rows.key[j + 1 < rows.n ? j + 1 : j]};
+  const Element* key[2] = {rows.key[j], rows.key[j + 1 < rows.n ? j + 1 : j]};
   __m256 sum[2][4];
   for (auto& position : sum)
     for (__m256& s : position) s = _mm256_setzero_ps();
   int d = 0;
   for (; d + 8 <= a.head_dim; d += 8) {
-    const __m256 k0 = load_halves(key[0] + d), k1 = load_halves(key[1] + d);
+    const __m256 k0 = load_cached(key[0] + d), k1 = load_cached(key[1] + d);
     for (int q = 0; q < kQueries; ++q) {
       const __m256 query = _mm256_loadu_ps(a.query + q * a.head_dim + d);
       sum[0][q] = _mm256_fmadd_ps(query, k0, sum[0][q]);
@@ -52,7 +59,7 @@ inline void score_pair(const AttentionArgs& a, const TileRows& rows, int j,
   }
   if (d < a.head_dim) {
     const int n = a.head_dim - d;
-    const __m256 k0 = load_halves(key[0] + d, n), k1 = load_halves(key[1] + d, n);
+    const __m256 k0 = load_cached(key[0] + d, n), k1 = load_cached(key[1] + d, n);
     for (int q = 0; q < kQueries; ++q) {
       const __m256 query = _mm256_maskload_ps(a.query + q * a.head_dim + d, first_lanes(n));
       sum[0][q] = _mm256_fmadd_ps(query, k0, sum[0][q]);
@@ -95,8 +102,8 @@ inline void weigh_tile(int n, Running<kQueries>& state) {
 
 /// out[q][d .. d + 8 kVectors) = shrink * out + weights * values; only the first `lanes` of the
 /// last vector exist.
-template <int kQueries, int kVectors>
-inline void mix_columns(const AttentionArgs& a, const TileRows& rows, int d, int lanes,
+template <int kQueries, int kVectors, class Element>
+inline void mix_columns(const AttentionArgs& a, const TileRows<Element>& rows, int d, int lanes,
                         const Running<kQueries>& state) {
   const __m256i mask = first_lanes(lanes);
   __m256 sum[kQueries][kVectors];
@@ -108,8 +115,8 @@ inline void mix_columns(const AttentionArgs& a, const TileRows& rows, int d, int
   for (int j = 0; j < rows.n; ++j) {
     __m256 value[kVectors];
     for (int i = 0; i < kVectors; ++i)
-      value[i] = lanes == 8 || i + 1 < kVectors ? load_halves(rows.value[j] + d + 8 * i)
-                                                : load_halves(rows.value[j] + d + 8 * i, lanes);
+      value[i] = lanes == 8 || i + 1 < kVectors ? load_cached(rows.value[j] + d + 8 * i)
+                                                : load_cached(rows.value[j] + d + 8 * i, lanes);
     for (int q = 0; q < kQueries; ++q) {
       const __m256 weight = _mm256_broadcast_ss(&state.weight[q][j]);
       for (int i = 0; i < kVectors; ++i) sum[q][i] = _mm256_fmadd_ps(weight, value[i], sum[q][i]);
@@ -121,7 +128,7 @@ inline void mix_columns(const AttentionArgs& a, const TileRows& rows, int d, int
                           i + 1 < kVectors ? first_lanes(8) : mask, sum[q][i]);
 }
 
-template <int kQueries>
+template <int kQueries, class Element>
 inline void attend(const AttentionArgs& a) {
   Running<kQueries> state;
   for (int q = 0; q < kQueries; ++q) {
@@ -130,7 +137,7 @@ inline void attend(const AttentionArgs& a) {
   }
   for (int i = 0; i < kQueries * a.value_dim; ++i) a.out[i] = 0;
   for (int first = 0; first < a.n_positions; first += kTilePositions) {
-    const TileRows rows(a, first);
+    const TileRows<Element> rows(a, first);
     for (int j = 0; j < rows.n; j += 2) score_pair(a, rows, j, state);
     weigh_tile(rows.n, state);
     int d = 0;
@@ -144,11 +151,14 @@ inline void attend(const AttentionArgs& a) {
     for (int i = 0; i < a.value_dim; ++i) a.out[q * a.value_dim + i] /= state.total[q];
 }
 
+template <class Element>
 void attention_avx2(const AttentionArgs& a) noexcept {
   AttentionArgs part = a;
   for (int left = a.n_queries; left > 0; left -= part.n_queries) {
     part.n_queries = left >= 4 ? 4 : left >= 2 ? 2 : 1;
-    part.n_queries == 4 ? attend<4>(part) : part.n_queries == 2 ? attend<2>(part) : attend<1>(part);
+    part.n_queries == 4   ? attend<4, Element>(part)
+    : part.n_queries == 2 ? attend<2, Element>(part)
+                          : attend<1, Element>(part);
     part.query += part.n_queries * a.head_dim;
     part.out += part.n_queries * a.value_dim;
   }
