@@ -5,10 +5,14 @@ _lq_bench() {
   case "$command" in
     *)
       case "$prev" in
+        -p|--n-prompt) COMPREPLY=(); return ;;
+        -n|--n-gen) COMPREPLY=(); return ;;
         -t|--threads) COMPREPLY=(); return ;;
+        -r|--repetitions) COMPREPLY=(); return ;;
+        -o|--output) COMPREPLY=($(compgen -W 'md json' -- "$cur")); return ;;
         --color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
       esac
-      words='--threads --force --json --color --quiet --help --version' ;;
+      words='--n-prompt --n-gen --threads --repetitions --output --no-hash --json --color --quiet --help --version' ;;
   esac
   if [[ $cur == -* ]]; then
     COMPREPLY=($(compgen -W "$words" -- "$cur"))

@@ -1,6 +1,10 @@
 # Made by lq-bench --generate fish; do not edit.
-complete -c lq-bench -s t -l threads -x -d 'threads to work with (default: the cores this process may use)'
-complete -c lq-bench -l force -d 'replace output files that exist'
+complete -c lq-bench -s p -l n-prompt -x -d 'tokens of the prompt to process; 0: none; a list with commas'
+complete -c lq-bench -s n -l n-gen -x -d 'tokens to generate; 0: none; a list with commas'
+complete -c lq-bench -s t -l threads -x -d 'threads; a list with commas; without it as many as the process may use'
+complete -c lq-bench -s r -l repetitions -x -d 'counted runs of each case, after one that is not'
+complete -c lq-bench -s o -l output -x -a 'md json' -d 'form of the report; json is the same as --json'
+complete -c lq-bench -l no-hash -d 'leave out the SHA-256 of the model files'
 complete -c lq-bench -l json -d 'print results, and errors, as JSON'
 complete -c lq-bench -l color -x -a 'auto always never' -d 'when to use colour; auto: on a terminal'
 complete -c lq-bench -s q -l quiet -d 'no progress and no notes; warnings and errors stay'
