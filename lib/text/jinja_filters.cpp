@@ -1,4 +1,5 @@
 // Filters of single values: texts and numbers.
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
@@ -109,13 +110,29 @@ Value truncate(Runtime& runtime, const Value& subject, const Arguments& given) {
   return same_mark(text, std::string(rsplit(kept.text(), " ", 1)[0]) + end);
 }
 
-/// The number that `text` spells for Python; nothing when it spells none.
-std::optional<double> parsed_number(std::string_view text) {
+/// What a number's text has to be for from_chars: no white space around, no '+', no '_' between
+/// digits; empty when it is no number for Python.
+std::string plain_digits(std::string_view text) {
   text = strip(text, nullptr, true, true);
-  if (!text.empty() && text[0] == '+') text.remove_prefix(1);
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto digit = [&](std::size_t at) {
+      return at < text.size() && std::isxdigit(static_cast<unsigned char>(text[at]));
+    };
+    if (text[i] == '_' && !(i > 0 && digit(i - 1) && digit(i + 1))) return "";
+    if (text[i] != '_') out += text[i];
+  }
+  if (out.size() > 1 && out[0] == '+' && out[1] != '-') out.erase(0, 1);
+  return out;
+}
+
+/// The number that `text` spells; nothing when it spells none.
+std::optional<double> parsed_number(std::string_view text) {
+  const std::string digits = plain_digits(text);
   double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  const char* const last = digits.data() + digits.size();
+  const auto [end, error] = std::from_chars(digits.data(), last, value);
+  if (error != std::errc() || end != last) return std::nullopt;
   return value;
 }
 
@@ -125,11 +142,16 @@ std::optional<std::int64_t> whole(double value) {
 }
 
 std::optional<std::int64_t> parsed_integer(std::string_view text, int base) {
-  text = strip(text, nullptr, true, true);
-  if (text.size() > 1 && text[0] == '+' && text[1] != '-') text.remove_prefix(1);
+  std::string digits = plain_digits(text);
+  const std::size_t start = digits.starts_with('-') ? 1 : 0;
+  const char mark = base == 16 ? 'x' : base == 8 ? 'o' : base == 2 ? 'b' : '\0';
+  if (mark != '\0' && digits.size() > start + 2 && digits[start] == '0' &&
+      (digits[start + 1] | 0x20) == mark && digits[start + 2] != '-')
+    digits.erase(start, 2);
   std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  const char* const last = digits.data() + digits.size();
+  const auto [end, error] = std::from_chars(digits.data(), last, value, base);
+  if (error != std::errc() || end != last) return std::nullopt;
   return value;
 }
 
@@ -209,7 +231,7 @@ Value word_count(Runtime& runtime, const Value& subject, const Arguments&) {
   bool inside = false;
   for (std::size_t at = 0; at < text.size();) {
     const char32_t c = next_char(text, at);
-    const bool letter = is_alpha(c) || is_digit(c) || c == '_';
+    const bool letter = is_alpha(c) || is_numeric(c) || c == '_';
     n += letter && !inside;
     inside = letter;
   }

@@ -48,6 +48,14 @@ std::string pad(Runtime& runtime, const std::string& text, const Layout& layout,
   return out;
 }
 
+/// A text has at most as many characters as its precision.
+std::string shortened(const std::string& text, const Layout& layout) {
+  if (!layout.precision) return text;
+  std::size_t end = 0;
+  for (int i = 0; i < *layout.precision && end < text.size(); ++i) next_char(text, end);
+  return text.substr(0, end);
+}
+
 std::string real_text(Runtime& runtime, double value, const Layout& layout, char type) {
   const int precision = layout.precision.value_or(6);
   if (precision > 1000) runtime.refuse("a precision in a format is out of range");
@@ -160,14 +168,7 @@ class PercentFormat {
     if (layout.type == 's' || layout.type == 'r') {
       std::string text = layout.type == 's' ? to_text(runtime_, value) : repr(runtime_, value);
       if (format_.is_safe() && !value.is_safe()) text = escape_html(text);
-      if (layout.precision) {
-        const auto chars = chars_of(text);
-        std::string cut;
-        for (std::size_t i = 0;
-             i < std::min(chars.size(), static_cast<std::size_t>(*layout.precision)); ++i)
-          cut += chars[i];
-        text = cut;
-      }
+      text = shortened(text, layout);
       layout.fill = " ";
       return pad(runtime_, text, layout, layout.align == '<' ? '<' : '>');
     }
@@ -314,7 +315,8 @@ class BraceFormat {
     if (!number) {
       if (!value.is(Kind::text) || (layout.type != '\0' && layout.type != 's'))
         runtime_.refuse("a ", type_name(value), " does not go with the layout ", quote(text));
-      return pad(runtime_, value.text(), layout, layout.align == '\0' ? '<' : layout.align);
+      return pad(runtime_, shortened(value.text(), layout), layout,
+                 layout.align == '\0' ? '<' : layout.align);
     }
     if (layout.type == '\0' && value.is_integral()) layout.type = 'd';
     const bool known = std::string_view("dxXobeEfFgG").find(layout.type) != std::string_view::npos;

@@ -81,7 +81,7 @@ class JsonWriter {
       const std::size_t simple = kChars.find(c);
       if (simple != std::u32string_view::npos)
         (out_ += '\\') += "\"\\nrtbf"[simple];
-      else if (c < 0x20 || (ascii_ && c > 0x7e && c < 0x10000 && c != 0x7f))
+      else if (c < 0x20 || (ascii_ && c > 0x7e && c < 0x10000))
         add_code(c);
       else if (ascii_ && c >= 0x10000) {
         add_code(0xd800 + ((c - 0x10000) >> 10));

@@ -166,7 +166,7 @@ Value all_chars(Runtime& runtime, const Value& self, const Arguments& given) {
     if (!accepts(next_char(self.text(), at))) return Value::of(false);
   return Value::of(!self.text().empty());
 }
-bool is_word_char(char32_t c) { return is_alpha(c) || is_digit(c); }
+bool is_word_char(char32_t c) { return is_alpha(c) || is_numeric(c); }
 
 Value is_lower(Runtime& runtime, const Value& self, const Arguments&) {
   return Value::of(apply_test(runtime, "lower", self, {}));
@@ -222,8 +222,8 @@ constexpr Row kTextMethods[] = {
     {"partition", partition<false>},
     {"rpartition", partition<true>},
     {"isdigit", all_chars<is_digit>},
-    {"isnumeric", all_chars<is_digit>},
-    {"isdecimal", all_chars<is_digit>},
+    {"isnumeric", all_chars<is_numeric>},
+    {"isdecimal", all_chars<is_decimal>},
     {"isalpha", all_chars<is_alpha>},
     {"isalnum", all_chars<is_word_char>},
     {"isspace", all_chars<is_space>},

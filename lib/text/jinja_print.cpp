@@ -77,6 +77,19 @@ void write_dict(Runtime& runtime, std::string& out, const Dict& dict) {
   out += '}';
 }
 
+/// The only value that may hold itself.
+void write_namespace(Runtime& runtime, std::string& out, const Namespace& space) {
+  ++runtime.depth;
+  runtime.check_depth();
+  out += "<Namespace {";
+  write_all(out, space.members, [&](const auto& member) {
+    out += quoted(member.first) + ": ";
+    write(runtime, out, member.second);
+  });
+  out += "}>";
+  --runtime.depth;
+}
+
 void write(Runtime& runtime, std::string& out, const Value& value) {
   const std::size_t before = out.size();
   runtime.step();
@@ -108,7 +121,7 @@ void write(Runtime& runtime, std::string& out, const Value& value) {
       write_dict(runtime, out, value.dict());
       break;
     case Kind::name_space:
-      out += "<Namespace>";
+      write_namespace(runtime, out, value.name_space());
       break;
     case Kind::callable:
       out += "<function " + value.callable().name + ">";

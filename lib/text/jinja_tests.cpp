@@ -28,6 +28,9 @@ bool all_of_case(Runtime& runtime, const Value& value, std::string (*change)(std
   const std::string text = to_text(runtime, value);
   return change(text) == text && (lower(text) != text || upper(text) != text);
 }
+Value rest_by_two(Runtime& runtime, const Value& value) {
+  return arithmetic(runtime, "%", value, Value::of(std::int64_t{2}));
+}
 bool divides(Runtime& runtime, const Value& value, const Value& by) {
   return !truth(arithmetic(runtime, "%", value, by));
 }
@@ -56,10 +59,9 @@ constexpr Row kTests[] = {
     {"false", LQ_TEST(v.is(Kind::boolean) && !v.boolean())},
     {"callable", LQ_TEST(v.is(Kind::callable) || v.is(Kind::undefined) || v.is(Kind::loop))},
     {"escaped", LQ_TEST(v.is_safe())},
-    {"even", [](Runtime& r, const Value& v,
-                const Value&) { return divides(r, v, Value::of(std::int64_t{2})); }},
+    {"even", [](Runtime& r, const Value& v, const Value&) { return !truth(rest_by_two(r, v)); }},
     {"odd", [](Runtime& r, const Value& v,
-               const Value&) { return !divides(r, v, Value::of(std::int64_t{2})); }},
+               const Value&) { return equal(r, rest_by_two(r, v), Value::of(std::int64_t{1})); }},
     {"lower", [](Runtime& r, const Value& v, const Value&) { return all_of_case(r, v, lower); }},
     {"upper", [](Runtime& r, const Value& v, const Value&) { return all_of_case(r, v, upper); }},
     {"divisibleby", LQ_COMPARE(divides(r, v, o)), true},

@@ -156,7 +156,15 @@ bool is_alpha(char32_t c) {
   const auto kind = category(c);
   return is_cased(c) || kind == UTF8PROC_CATEGORY_LM || kind == UTF8PROC_CATEGORY_LO;
 }
-bool is_digit(char32_t c) { return category(c) == UTF8PROC_CATEGORY_ND; }
+bool is_decimal(char32_t c) { return category(c) == UTF8PROC_CATEGORY_ND; }
+bool is_digit(char32_t c) {
+  return is_decimal(c) || c == 0xb2 || c == 0xb3 || c == 0xb9 || c == 0x2070 ||
+         (c >= 0x2074 && c <= 0x2079) || (c >= 0x2080 && c <= 0x2089);
+}
+bool is_numeric(char32_t c) {
+  const auto kind = category(c);
+  return is_decimal(c) || kind == UTF8PROC_CATEGORY_NL || kind == UTF8PROC_CATEGORY_NO;
+}
 
 std::string_view strip(std::string_view text, const std::string* chars, bool left, bool right) {
   const auto drop = [&](std::string_view view) {
@@ -220,7 +228,7 @@ std::vector<std::string_view> split(std::string_view text, std::int64_t limit) {
   std::vector<std::string_view> parts;
   while (!(text = strip(text, nullptr, true, false)).empty()) {
     if (limit >= 0 && static_cast<std::int64_t>(parts.size()) == limit) {
-      parts.push_back(strip(text, nullptr, false, true));
+      parts.push_back(text);
       break;
     }
     std::size_t end = 0;

@@ -25,7 +25,10 @@ std::string title(std::string_view text);
 std::string capitalize(std::string_view text);
 bool is_cased(char32_t c);
 bool is_alpha(char32_t c);
+bool is_decimal(char32_t c);
+/// Decimals, superscripts and subscripts.
 bool is_digit(char32_t c);
+bool is_numeric(char32_t c);
 
 /// Splits at white space, at most `limit` times if it is not negative.
 std::vector<std::string_view> split(std::string_view text, std::int64_t limit);

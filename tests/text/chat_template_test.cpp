@@ -129,6 +129,19 @@ TEST_CASE("chat templates: cost is bounded") {
         "True");
 }
 
+TEST_CASE("chat templates: values that jinja2 3.1.6 prints") {
+  CHECK(rendered("{{ '1_000' | int }} {{ '0x1f' | int(base=16) }} {{ '1__0' | int }}") ==
+        "1000 31 0");
+  CHECK(rendered("{{ 1.5 is odd }} {{ 3 is odd }} {{ 4 is even }}") == "False True True");
+  CHECK(rendered("{{ ' a  b '.split(none, 1) }} {{ ' a  b '.rsplit(none, 1) }}") ==
+        "['a', 'b '] [' a', 'b']");
+  CHECK(rendered("{{ '{:.3}|{:>5.2}'.format('abcdef', 'xyz') }}") == "abc|   xy");
+  CHECK(rendered("{{ '\\x7f' | tojson(ensure_ascii=true) }}") == "\"\\u007f\"");
+  CHECK(rendered("{{ '\\u00b2'.isdigit() }} {{ '\\u00bd'.isnumeric() }}") == "True True");
+  CHECK(rendered("{{ namespace(a=1, b='x') }}") == "<Namespace {'a': 1, 'b': 'x'}>");
+  CHECK(holds(refusal("{% set n = namespace() %}{% set n.n = n %}{{ n }}"), "nested more than"));
+}
+
 TEST_CASE("chat templates: thoughts are found under both names") {
   const auto variables = parse_ordered_json(
       R"({"messages": [{"role": "assistant", "reasoning": "hm"}, {"role": "user"}]})", "v");
