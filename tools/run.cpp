@@ -38,6 +38,34 @@ struct Options {
   bool add_special = false, no_parse_special = false;
 } options;
 
+void declare_sampling(CLI::App& app) {
+  for (std::size_t i = 0; i < sampler_numbers().size(); ++i) {
+    const SamplerNumber& number = sampler_numbers()[i];
+    app.add_option(number.option, options.sampler[i], number.help)
+        ->check(number.whole ? cli::whole_number(static_cast<std::int64_t>(number.least),
+                                                 static_cast<std::int64_t>(number.most))
+                             : cli::number(number.least, number.most));
+  }
+  app.add_option("--seed", options.seed,
+                 "seed of the random choices; without it a new one each time");
+}
+
+/// What the tool can do instead of answering.
+void declare_other_modes(CLI::App& app) {
+  app.add_option(
+         "--tokenize", options.tokenize,
+         "instead of answering: one JSON string a line in, one JSON list of token ids a line out")
+      ->type_name("FILE");
+  app.add_flag("--add-special", options.add_special,
+               "with --tokenize: add the begin and end tokens that the model asks for");
+  app.add_flag("--no-parse-special", options.no_parse_special,
+               "with --tokenize: treat the texts of special tokens as ordinary text");
+  app.add_option(
+         "--logits", options.logits,
+         "instead of answering: {\"tokens\": [ids], \"positions\": [indices]} in, logits out")
+      ->type_name("FILE");
+}
+
 void declare(CLI::App& app) {
   app.add_option("MODEL", options.model, "GGUF model to run")->required();
   app.add_option("PROMPT", options.prompt,
@@ -68,15 +96,7 @@ void declare(CLI::App& app) {
       ->allow_extra_args(false);
   app.add_flag("--show-prompt", options.show_prompt,
                "show on standard error what the model is given to continue");
-  for (std::size_t i = 0; i < sampler_numbers().size(); ++i) {
-    const SamplerNumber& number = sampler_numbers()[i];
-    app.add_option(number.option, options.sampler[i], number.help)
-        ->check(number.whole ? cli::whole_number(static_cast<std::int64_t>(number.least),
-                                                 static_cast<std::int64_t>(number.most))
-                             : cli::number(number.least, number.most));
-  }
-  app.add_option("--seed", options.seed,
-                 "seed of the random choices; without it a new one each time");
+  declare_sampling(app);
   app.add_option("--device", options.device, "where to run")
       ->check(cli::choice({"cpu", "cuda"}))
       ->capture_default_str();
@@ -86,18 +106,7 @@ void declare(CLI::App& app) {
   app.add_flag("--stats", options.stats, "show token counts and speeds on standard error");
   app.add_flag("--fail-on-truncate", options.fail_on_truncate,
                "exit with status 7 when a limit cut the answer");
-  app.add_option(
-         "--tokenize", options.tokenize,
-         "instead of answering: one JSON string a line in, one JSON list of token ids a line out")
-      ->type_name("FILE");
-  app.add_flag("--add-special", options.add_special,
-               "with --tokenize: add the begin and end tokens that the model asks for");
-  app.add_flag("--no-parse-special", options.no_parse_special,
-               "with --tokenize: treat the texts of special tokens as ordinary text");
-  app.add_option(
-         "--logits", options.logits,
-         "instead of answering: {\"tokens\": [ids], \"positions\": [indices]} in, logits out")
-      ->type_name("FILE");
+  declare_other_modes(app);
 }
 
 void tokenize() {
@@ -157,7 +166,7 @@ void answer_once(const std::string& prompt, Conversation& conversation, Session&
   conversation.messages().push_back({"user", prompt});
   if (options.show_prompt) {
     report.prompt = conversation.prompt();
-    if (!context.json) std::fprintf(stderr, "%s\n", report.prompt->c_str());
+    if (!context.json) context.monitor.note("prompt:\n" + *report.prompt);
   }
   session.set_prompt(conversation.prompt_ids(), context.monitor);
   Sampler sampler(report.sampler, report.seed);

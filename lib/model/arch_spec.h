@@ -70,8 +70,8 @@ struct ArchSpec {
   int no_rope_every = 0;
   std::span<const ExtraKey> extra_keys = {};
   std::span<const VocabularySource> vocabulary = {};
-  /// The vocabulary rules of the Llama class: add_prefix_space of tokenizer_config.json becomes a key
-  /// of its own, and some sizes of vocabulary mean a model with known special tokens.
+  /// The vocabulary rules of the Llama class: add_prefix_space of tokenizer_config.json becomes a
+  /// key of its own, and some sizes of vocabulary mean a model with known special tokens.
   bool llama_vocabulary = false;
 };
 
