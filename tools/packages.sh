@@ -12,7 +12,6 @@ nlohmann-json3-dev reads and writes JSON
 libzstd-dev        reads and writes .zst files
 libpcre2-dev       splits text before tokenization
 libutf8proc-dev    normalizes Unicode
-libsentencepiece-dev reads SentencePiece vocabularies
 libedit-dev        the chat's line editor
 END
 }
@@ -20,6 +19,7 @@ lq_test_packages() {
   cat <<'END'
 doctest-dev        runs the unit tests
 groff-base         checks the man pages
+libsentencepiece-dev what our reading of SentencePiece vocabularies is compared with
 END
 }
 lq_ci_packages() {

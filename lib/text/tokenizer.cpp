@@ -125,7 +125,12 @@ std::string TokenizerBase::prepare(std::string_view text, bool at_start) const {
   const bool prefix = rules_.space_prefix == SpacePrefix::every ||
                       (rules_.space_prefix == SpacePrefix::first && at_start);
   if (prefix && !out.empty()) out.insert(0, 1, ' ');
-  return rules_.metaspace ? replace_all(out, " ", kMetaspace) : out;
+  if (!rules_.metaspace) return out;
+  out = replace_all(out, " ", kMetaspace);
+  // SentencePiece trims last, so that U+2581 of the text itself goes, too.
+  if (rules_.collapse_spaces)
+    while (out.ends_with(kMetaspace)) out.erase(out.size() - kMetaspace.size());
+  return out;
 }
 
 void TokenizerBase::encode_piece(std::string_view text, bool at_start, WordCache& cache,

@@ -59,9 +59,11 @@
 //                             sum of 1 lstrip, 2 rstrip, 4 single_word, 8 normalized (only if
 //                             normalizer is not null).
 //
-// Known to stay different from Hugging Face: tokens with special=false that look special are stored
-// as control tokens (so plain text never yields them with parse_special off); a template that adds
-// more than one token on a side keeps only the first; Metaspace with split=true.
+// Known to stay different from SentencePiece: a user-defined piece of a tokenizer.model with U+2581
+// in it is found where the text has U+2581, not where it has a space. Known to stay different from
+// Hugging Face: tokens with special=false that look special are stored as control tokens (so plain
+// text never yields them with parse_special off); a template that adds more than one token on a
+// side keeps only the first; Metaspace with split=true.
 #include <cstdint>
 #include <string_view>
 
