@@ -132,6 +132,12 @@ void settle_positionals() {
   if (options.input.empty()) fail(ErrorKind::usage, "INPUT is required");
   if (options.type.empty()) std::swap(options.type, options.output);
   if (options.type.empty()) fail(ErrorKind::usage, "TYPE is required, such as Q4_K_M (--list)");
+  auto names = lq::usable_recipe_names();
+  names.push_back("COPY");
+  const std::string near = lq::cli::nearest(options.type, names);
+  if (!lq::find_recipe(options.type) && !near.empty() && near != "COPY")
+    fail(ErrorKind::usage, "unknown type ", lq::quote(options.type), "; did you mean '", near,
+         "'? --list shows all");
 }
 
 /// The plan, or the report when one was made.

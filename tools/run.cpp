@@ -38,10 +38,17 @@ struct Options {
   bool add_special = false, no_parse_special = false;
 } options;
 
+std::string default_text(const SamplerNumber& number) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", SamplerOptions{}.*number.field);
+  return text;
+}
+
 void declare_sampling(CLI::App& app) {
   for (std::size_t i = 0; i < sampler_numbers().size(); ++i) {
     const SamplerNumber& number = sampler_numbers()[i];
     app.add_option(number.option, options.sampler[i], number.help)
+        ->default_str(default_text(number))
         ->check(number.whole ? cli::whole_number(static_cast<std::int64_t>(number.least),
                                                  static_cast<std::int64_t>(number.most))
                              : cli::number(number.least, number.most));

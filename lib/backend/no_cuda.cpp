@@ -5,9 +5,7 @@
 namespace lq {
 
 std::unique_ptr<Backend> make_cuda_backend() {
-  fail(ErrorKind::unsupported,
-       "device cuda: this program was built without CUDA; use device cpu, or build with "
-       "LQ_CUDA=ON where a CUDA toolkit is installed");
+  fail(ErrorKind::unsupported, "device cuda: this program has no CUDA backend; use device cpu");
 }
 
 }  // namespace lq
