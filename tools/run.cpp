@@ -1,6 +1,7 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <random>
@@ -54,7 +55,8 @@ void declare_sampling(CLI::App& app) {
                              : cli::number(number.least, number.most));
   }
   app.add_option("--seed", options.seed,
-                 "seed of the random choices; without it a new one each time");
+                 "seed of the random choices; without it a new one each time")
+      ->check(cli::whole_number(0, std::numeric_limits<std::int64_t>::max()));
 }
 
 /// What the tool can do instead of answering.
@@ -116,13 +118,16 @@ void declare(CLI::App& app) {
   declare_other_modes(app);
 }
 
+/// A file's name for messages.
+std::string shown_name(const std::string& file) { return file == "-" ? "standard input" : file; }
+
 void tokenize() {
   const auto source = open_source(options.model);
   const auto tokenizer = make_tokenizer(source->metadata());
   const EncodeOptions encode = {.add_special = options.add_special,
                                 .parse_special = !options.no_parse_special};
   std::string out;
-  tokenize_lines(*tokenizer, encode, read_text(*options.tokenize), *options.tokenize,
+  tokenize_lines(*tokenizer, encode, read_text(*options.tokenize), shown_name(*options.tokenize),
                  [&](std::string_view line) {
                    out += line;
                    out += '\n';
@@ -207,10 +212,10 @@ void execute(const cli::Context& context) {
   const auto backend = make_backend(options.device, context.threads);
   const Model model(options.model, *backend);
   if (options.logits)
-    return cli::print(
-        logits_of(model, read_text(*options.logits), *options.logits, kv_type, context.monitor)
-            .dump() +
-        "\n");
+    return cli::print(logits_of(model, read_text(*options.logits), shown_name(*options.logits),
+                                kv_type, context.monitor)
+                          .dump() +
+                      "\n");
   Conversation conversation(model, templates);
   Session session(model, {.context = options.context, .kv_type = kv_type});
   AnswerReport report;
