@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lib/base/error.h"
+#include "lib/io/zstd_stream.h"
 
 namespace lq {
 namespace {
@@ -138,6 +139,12 @@ AtomicFile::AtomicFile(const path& path, Existing existing)
   // A file without write permission is not replaced, although its directory would allow it.
   if (status && ::access(path_.c_str(), W_OK) != 0) fail_errno(name_, "write");
   if (status) ::fchmod(file_.get(), status->st_mode & 07777);
+  if (path_.extension() != ".zst") return;
+  packed_ = std::move(file_);
+  // Beside the output, where the space is; elsewhere if that cannot be.
+  const std::filesystem::path directory = directory_of(path_);
+  file_.reset(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (!file_) file_ = open_unnamed_temporary();
 }
 
 AtomicFile::~AtomicFile() {
@@ -196,10 +203,19 @@ void AtomicFile::commit() {
     file_.reset();
     return;
   }
+  if (packed_) compress();
   if (::fsync(file_.get()) != 0 && errno != EINVAL) fail_errno(name_, "write");
   give_name();
   sync_directory(directory_of(path_));
   file_.reset();
+}
+
+void AtomicFile::compress() {
+  if (::lseek(file_.get(), 0, SEEK_SET) < 0) fail_errno(name_, "write");
+  zstd_compress(
+      [this](std::span<std::byte> piece) { return read_some(file_.get(), piece, name_); },
+      [this](std::span<const std::byte> piece) { write_all(packed_.get(), piece, name_); });
+  file_ = std::move(packed_);
 }
 
 void AtomicFile::pass_on() {

@@ -18,7 +18,8 @@ enum class Existing { refuse, replace };
 /// is left, even when the process is killed. A symbolic link is followed, and a replaced file's
 /// permissions are kept. Outputs that are not regular files (/dev/stdout, a pipe, /dev/null) take
 /// append() directly; what write_at() gives them is collected in an unnamed temporary file and
-/// passed on by commit(). Use one of the two per file. All methods throw Error(file).
+/// passed on by commit(). Use one of the two per file. A regular file whose name ends in `.zst` is
+/// compressed by commit(); until then its content is collected, too. All methods throw Error(file).
 class AtomicFile {
  public:
   AtomicFile(const std::filesystem::path& path, Existing existing);
@@ -41,6 +42,7 @@ class AtomicFile {
  private:
   void open_direct();
   void open_temporary();
+  void compress();
   void give_name();
   void pass_on();
 
@@ -50,6 +52,7 @@ class AtomicFile {
   Existing existing_;
   Descriptor file_;       ///< what append() and write_at() write to
   Descriptor direct_;     ///< an output that is not a regular file
+  Descriptor packed_;     ///< what file_ is compressed to
   bool collect_ = false;  ///< file_ is to be copied to direct_
 };
 

@@ -44,12 +44,7 @@ std::string read_text(const std::filesystem::path& path, std::size_t limit) {
 
 void write_text(const std::filesystem::path& path, std::string_view text, Existing existing) {
   AtomicFile file(path == "-" ? std::filesystem::path("/dev/stdout") : path, existing);
-  const auto bytes = std::as_bytes(std::span(text));
-  if (path.extension() == ".zst") {
-    zstd_compress(bytes, [&](std::span<const std::byte> piece) { file.append(piece); });
-  } else {
-    file.append(bytes);
-  }
+  file.append(std::as_bytes(std::span(text)));
   file.commit();
 }
 

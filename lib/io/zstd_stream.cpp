@@ -73,22 +73,28 @@ void ZstdExpander::finish() const {
          " within a frame");
 }
 
-void zstd_compress(std::span<const std::byte> content, const ByteSink& sink) {
+void zstd_compress(const ByteFeed& feed, const ByteSink& sink) {
   const std::unique_ptr<ZSTD_CStream, decltype(&ZSTD_freeCStream)> stream(ZSTD_createCStream(),
                                                                           &ZSTD_freeCStream);
   if (!stream) throw std::bad_alloc();
   ZSTD_CCtx_setParameter(stream.get(), ZSTD_c_compressionLevel, kCompressionLevel);
   ZSTD_CCtx_setParameter(stream.get(), ZSTD_c_checksumFlag, 1);
-  ZSTD_CCtx_setPledgedSrcSize(stream.get(), content.size());
-  std::vector<std::byte> buffer(ZSTD_CStreamOutSize());
-  ZSTD_inBuffer in{content.data(), content.size(), 0};
-  std::size_t left = 0;
-  do {
-    ZSTD_outBuffer out{buffer.data(), buffer.size(), 0};
-    left = ZSTD_compressStream2(stream.get(), &out, &in, ZSTD_e_end);
-    if (ZSTD_isError(left)) fail(ErrorKind::failure, "zstd compression: ", ZSTD_getErrorName(left));
-    sink(std::span(buffer).first(out.pos));
-  } while (left > 0);
+  std::vector<std::byte> piece(ZSTD_CStreamInSize()), buffer(ZSTD_CStreamOutSize());
+  bool ended = false;
+  while (!ended) {
+    ZSTD_inBuffer in{piece.data(), feed(piece), 0};
+    ended = in.size == 0;
+    bool more = true;
+    while (more) {
+      ZSTD_outBuffer out{buffer.data(), buffer.size(), 0};
+      const std::size_t left =
+          ZSTD_compressStream2(stream.get(), &out, &in, ended ? ZSTD_e_end : ZSTD_e_continue);
+      if (ZSTD_isError(left))
+        fail(ErrorKind::failure, "zstd compression: ", ZSTD_getErrorName(left));
+      sink(std::span(buffer).first(out.pos));
+      more = ended ? left > 0 : in.pos < in.size;
+    }
+  }
 }
 
 }  // namespace lq

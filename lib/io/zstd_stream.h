@@ -10,6 +10,8 @@
 namespace lq {
 
 using ByteSink = std::function<void(std::span<const std::byte>)>;
+/// Fills the beginning of a piece and says with how many bytes; 0 ends the content.
+using ByteFeed = std::function<std::size_t(std::span<std::byte>)>;
 
 /// Whether content starts like a zstd frame.
 bool is_zstd(std::span<const std::byte> head);
@@ -33,7 +35,7 @@ class ZstdExpander {
   std::unique_ptr<State> state_;
 };
 
-/// Compresses `content` into one frame with a checksum.
-void zstd_compress(std::span<const std::byte> content, const ByteSink& sink);
+/// Compresses what `feed` gives into one frame with a checksum.
+void zstd_compress(const ByteFeed& feed, const ByteSink& sink);
 
 }  // namespace lq

@@ -372,9 +372,6 @@ std::optional<std::uint64_t> disk_free_bytes(const std::filesystem::path& output
 
 void write_plan(const Plan& plan, const std::filesystem::path& output, const WriteOptions& options,
                 Monitor& monitor) {
-  if (output.extension() == ".zst")
-    fail(ErrorKind::usage, output.string(), ": models are not written compressed, because they ",
-         "are mapped when they run; use a name without .zst");
   for (const PlannedTensor& tensor : plan.tensors) check_tensor(tensor);
   make_budget(plan, options);  // refused before anything is made
   check_disk(plan, output);

@@ -42,7 +42,15 @@ std::string text_of(std::span<const std::byte> bytes) {
 }
 std::string compressed(std::string_view text) {
   std::string out;
-  zstd_compress(bytes_of(text), [&](std::span<const std::byte> piece) { out += text_of(piece); });
+  std::string_view left = text;
+  zstd_compress(
+      [&](std::span<std::byte> piece) {
+        const std::size_t n = std::min(piece.size(), left.size());
+        std::memcpy(piece.data(), left.data(), n);
+        left.remove_prefix(n);
+        return n;
+      },
+      [&](std::span<const std::byte> piece) { out += text_of(piece); });
   return out;
 }
 /// Text that does not compress well.

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/format/gguf_reader.h"
+#include "lib/io/text_file.h"
 #include "tests/support/errors.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_source.h"
@@ -151,12 +152,14 @@ TEST_CASE("existing files, full disks and small limits are refused before the wo
   const Plan too_large = make_plan({planned(huge, 0, DType::F16)});
   CHECK(holds(message_of(ErrorKind::file, [&] { write_plan(too_large, dir / "new", {}, monitor); }),
               "of disk space"));
-  CHECK(holds(
-      message_of(ErrorKind::usage, [&] { write_plan(plan, dir / "a.gguf.zst", {}, monitor); }),
-      "without .zst"));
   CHECK(dir.names() == std::vector<std::string>{"old"});
   write_plan(plan, dir / "old", {.existing = Existing::replace}, monitor);
   CHECK(file_content(dir / "old").substr(0, 4) == "GGUF");
+  // Compressed by name, read as if it were not.
+  write_plan(plan, dir / "a.gguf.zst", {}, monitor);
+  CHECK(dir.names().size() == 2);
+  CHECK(file_content(dir / "a.gguf.zst") != file_content(dir / "old"));
+  CHECK(read_text(dir / "a.gguf.zst") == file_content(dir / "old"));
 }
 
 TEST_CASE("types without a codec can only be copied") {
