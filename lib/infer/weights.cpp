@@ -56,15 +56,15 @@ class Weights::Loader {
       : weights_(weights), source_(source), hparams_(hparams), backend_(backend) {}
 
   void load() {
-    const auto embedding = source_.find("token_embd.weight");
-    if (!embedding)
+    const auto embedding_index = source_.find("token_embd.weight");
+    if (!embedding_index)
       fail(ErrorKind::input, source_.name(),
            ": tensor token_embd.weight is missing; is this a whole model?");
-    const std::uint64_t n_vocab = source_.tensors()[*embedding].rows();
-    if (n_vocab == 0 || n_vocab > std::numeric_limits<std::int32_t>::max() / 4)
-      fail(ErrorKind::input, source_.name(), ": token_embd.weight has ", n_vocab,
+    const std::uint64_t n_rows = source_.tensors()[*embedding_index].rows();
+    if (n_rows == 0 || n_rows > std::numeric_limits<std::int32_t>::max() / 4)
+      fail(ErrorKind::input, source_.name(), ": token_embd.weight has ", n_rows,
            " rows; expected one for each token");
-    weights_.n_vocab = static_cast<int>(n_vocab);
+    weights_.n_vocab = static_cast<int>(n_rows);
     weights_.layers.resize(static_cast<std::size_t>(hparams_.n_layers));
     for (std::size_t i = 0; i < source_.tensors().size(); ++i) place(i);
     check_complete();

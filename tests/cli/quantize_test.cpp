@@ -59,7 +59,8 @@ TEST_CASE("quantizations of the demo model are the reference's, byte for byte") 
   run_expecting(0, "lq-convert", {kModels + "lq-demo", "-o", f16, "--outtype", "f16", "-q"});
   const std::string prefix = "lq-demo-f16-", suffix = ".gguf";
   int n_files = 0;
-  for (const auto& [name, digest] : expected) {
+  for (const auto& [file, digest] : expected) {
+    const std::string& name = file;  // clang 14 captures no structured binding
     if (name.compare(0, prefix.size(), prefix) != 0) continue;
     CAPTURE(name);
     const std::string type =
@@ -79,7 +80,8 @@ TEST_CASE("quantizations of a toy Llama 3 are the reference's, byte for byte") {
   run_expecting(0, "lq-convert", {kModels + "toys/llama3", "-o", f32, "--outtype", "f32", "-q"});
   const auto expected = digests(LQ_SOURCE_DIR "/testdata/golden/quantize.sha256");
   CHECK(expected.size() == 3);
-  for (const auto& [name, digest] : expected) {
+  for (const auto& [file, digest] : expected) {
+    const std::string& name = file;  // clang 14 captures no structured binding
     CAPTURE(name);
     const std::string out = (dir / name).string();
     const std::string type = name.substr(name.find('-') + 1);

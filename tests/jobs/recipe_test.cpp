@@ -91,7 +91,8 @@ std::map<std::string, TypeDecision> decide(const char* recipe, const TypeWishes&
 TEST_CASE("recipes give every tensor the type that the reference quantizer gives it") {
   const OrderedJson golden = parse_ordered_json(read_text(kGolden), kGolden);
   std::size_t n_runs = 0, n_tensors = 0, n_equal = 0;
-  for (const auto& [run, groups] : golden.at("types").items()) {
+  for (const auto& [key, groups] : golden.at("types").items()) {
+    const std::string& run = key;  // clang 14 captures no structured binding
     INFO(run);
     const std::string model = run.substr(0, run.find('/'));
     const std::string recipe_name = run.substr(model.size() + 1, run.rfind('/') - model.size() - 1);
