@@ -35,6 +35,6 @@ mkdir -p "$out"
 printf '\n$ export PATH=$PWD/build/tools:$PATH\n'
 say lq-convert testdata/models/lq-demo -o "$out/lq-demo.gguf" --force
 say lq-quantize "$out/lq-demo.gguf" "$out/lq-demo-q4_k_m.gguf" Q4_K_M --force
-say lq-run "$out/lq-demo-q4_k_m.gguf" "What is the capital city of Chile?"
-say lq-run "$out/lq-demo-q4_k_m.gguf" "What is 8 x 3?"
+say lq-run "$out/lq-demo-q4_k_m.gguf" "What is the capital city of Chile?" --temp 0
+say lq-run "$out/lq-demo-q4_k_m.gguf" "What is 8 x 3?" --temp 0
 say lq-bench "$out/lq-demo.gguf" "$out/lq-demo-q4_k_m.gguf" -p 128 -n 64 -r 3
