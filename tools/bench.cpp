@@ -1,8 +1,10 @@
 // lq-bench: how fast models run here.
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lib/base/parallel.h"
@@ -112,11 +114,17 @@ void execute(const cli::Context& context) {
                      .repetitions = options.repetitions,
                      .hash = json && !options.no_hash};
   if (bench.threads.empty()) bench.threads = {available_threads()};
-  if (!json) cli::print(header());
+  const auto is_zero = [](int n) { return n == 0; };
+  if (std::ranges::all_of(bench.n_prompt, is_zero) &&
+      std::ranges::all_of(bench.n_generate, is_zero))
+    fail(ErrorKind::usage, "nothing to measure: both --n-prompt and --n-gen are 0");
+  bool begun = false;  // a table without rows says nothing
   const BenchReport report = bench_speed(
       bench,
       [&](const BenchCase& c) {
-        if (!json) cli::print(case_row(c));
+        if (json) return;
+        if (!std::exchange(begun, true)) cli::print(header());
+        cli::print(case_row(c));
       },
       context.monitor);
   if (json)

@@ -123,6 +123,7 @@ std::string file_sha256(const std::filesystem::path& path) {
 
 BenchReport bench_speed(const BenchOptions& options,
                         const std::function<void(const BenchCase&)>& on_case, Monitor& monitor) {
+  for (const auto& path : options.models) (void)open_source(path);  // fails before hours of work
   BenchReport report{.machine = machine_facts(), .cases = {}};
   std::map<int, double> bandwidth;  // of a number of threads
   for (const int threads : options.threads) bandwidth[threads] = read_bandwidth(threads);

@@ -203,6 +203,8 @@ void Child::finish(ToolRun& run) {
   }
   run.wall = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begun_);
   run.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  run.cpu = std::chrono::milliseconds((usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000 +
+                                      (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1000);
   run.peak_memory_bytes = static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
 }
 

@@ -42,6 +42,7 @@ struct ToolRun {
   bool timed_out = false;
   std::string out, err;
   std::chrono::milliseconds wall{0};
+  std::chrono::milliseconds cpu{0};     ///< of all threads, user and system
   std::uint64_t peak_memory_bytes = 0;  ///< largest resident set
 
   /// Everything about the run, to be printed when a test fails.

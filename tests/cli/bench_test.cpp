@@ -1,0 +1,158 @@
+// lq-bench: the reports and what it refuses.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "lib/base/json.h"
+#include "tests/support/errors.h"
+#include "tests/support/models.h"
+#include "tests/support/run_tool.h"
+
+using namespace lq;
+using namespace lq::test;
+
+namespace {
+
+struct Demo {
+  TempDir dir;
+  std::string path = convert_checkpoint(dir, "lq-demo-draft", DType::BF16).string();
+};
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::istringstream in(text);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(in, line);) lines.push_back(line);
+  return lines;
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t n = values.size();
+  return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+/// The statistics are those of the samples.
+void check_spread(const Json& spread, const std::vector<double>& values) {
+  const auto near = [](const Json& number, double wanted) {
+    return number.get<double>() == doctest::Approx(wanted).epsilon(1e-9);
+  };
+  CHECK(near(spread["median"], median(values)));
+  CHECK(near(spread["min"], *std::min_element(values.begin(), values.end())));
+  CHECK(near(spread["max"], *std::max_element(values.begin(), values.end())));
+  std::vector<double> distances;
+  for (const double value : values) distances.push_back(std::fabs(value - median(values)));
+  CHECK(near(spread["mad"], median(distances)));
+}
+
+void check_case(const Json& c, std::size_t repetitions) {
+  const bool prompt = c["kind"] == "prompt";
+  CAPTURE(c.dump());
+  const int n = c[prompt ? "n_prompt" : "n_generate"];
+  REQUIRE(c["samples_ns"].size() == repetitions);
+  std::vector<double> rates;
+  for (const double ns : c["samples_ns"]) rates.push_back(1e9 * n / ns);
+  check_spread(c["tokens_per_second"], rates);
+  for (const char* key : {"model_bytes", "parameters", "load_ns", "peak_rss_bytes"})
+    CHECK_MESSAGE(c.value(key, 0.0) > 0, std::string(key));
+  CHECK(c["peak_rss_bytes"] > 1'000'000);
+  CHECK(c["architecture"] == "qwen3");
+  CHECK(c["weight_type"] == "BF16");
+  CHECK(c["device"] == "cpu");
+  CHECK(c["kv_type"] == "f16");
+  CHECK(c["batch"] == 1);
+  CHECK(c["depth"] == 0);
+  CHECK(c["unsteady"].is_boolean());
+  CHECK(c["isa"].is_string());
+  if (prompt) {
+    const std::vector<double> first = c["first_token_samples_ns"];
+    REQUIRE(first.size() == repetitions);
+    check_spread(c["first_token_ns"], first);
+    for (std::size_t i = 0; i < first.size(); ++i)
+      CHECK(first[i] >= c["samples_ns"][i].get<double>());
+  } else {
+    CHECK(c["bytes_per_token"] > 0);
+    CHECK(c["percent_of_bandwidth"] > 0);
+    const double share = c["tokens_per_second"]["median"].get<double>() *
+                         c["bytes_per_token"].get<double>() /
+                         c["memory_bandwidth_bytes_per_second"].get<double>();
+    CHECK(c["percent_of_bandwidth"].get<double>() == doctest::Approx(100 * share));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("lq-bench: the JSON report has every sample and what it takes to compare it") {
+  const Demo demo;
+  const auto run = run_expecting(
+      0, "lq-bench", {demo.path, "-p", "8,16", "-n", "4", "-t", "1,2", "-r", "3", "-o", "json"});
+  CHECK(run.err.empty());
+  const auto json = Json::parse(run.out);
+  CHECK(json["schema"] == "lq.bench.speed/1");
+  CHECK(json["lq_version"].is_string());
+  for (const char* key : {"cpu", "cores", "instruction_sets", "memory_bytes", "operating_system"})
+    CHECK_MESSAGE(json["machine"].contains(key), std::string(key));
+  CHECK(json["machine"]["cores"] >= 1);
+  CHECK(json["machine"]["memory_bytes"] > 1e8);
+  for (const char* key : {"version", "type", "compiler"})
+    CHECK_MESSAGE(json["build"].contains(key), std::string(key));
+  CHECK(json["memory_bandwidth_bytes_per_second"] > 1e8);
+  REQUIRE(json["cases"].size() == 6);
+  const auto digest = run_shell("sha256sum < " + demo.path).out.substr(0, 64);
+  std::vector<std::string> found;
+  for (const Json& c : json["cases"]) {
+    check_case(c, 3);
+    CHECK(c["model"] == demo.path);
+    CHECK(c["model_sha256"] == digest);
+    found.push_back(c["kind"].get<std::string>().substr(0, 1) + c["n_prompt"].dump() + "/" +
+                    c["n_generate"].dump() + "/" + c["threads"].dump());
+  }
+  CHECK(found ==
+        std::vector<std::string>{"p8/0/1", "p16/0/1", "g0/4/1", "p8/0/2", "p16/0/2", "g0/4/2"});
+}
+
+TEST_CASE("lq-bench: the table has a row for each case and says what the columns are") {
+  const Demo demo;
+  const auto run = run_expecting(
+      0, "lq-bench", {demo.path, demo.path, "-p", "8", "-n", "0,4", "-t", "1", "-r", "1"});
+  const auto lines = lines_of(run.out);
+  REQUIRE(lines.size() >= 7);
+  for (std::size_t i = 0; i < 6; ++i) {
+    CHECK_MESSAGE(lines[i].size() == lines[0].size(), run.report());
+    CHECK(std::count(lines[i].begin(), lines[i].end(), '|') == 10);
+  }
+  CHECK(holds(lines[0], "tokens/s"));
+  CHECK(lines[1].find_first_not_of("|-") == std::string::npos);
+  CHECK(holds(lines[2], "| pp8 "));
+  CHECK(holds(lines[3], "| tg4 "));
+  CHECK(holds(lines[4], "| pp8 "));
+  CHECK(holds(lines[5], "| tg4 "));
+  CHECK(holds(run.out, "medians of 1 runs"));
+  const auto json = run_expecting(
+      0, "lq-bench", {demo.path, "-p", "4", "-n", "0", "-r", "1", "--json", "--no-hash"});
+  const auto report = Json::parse(json.out);
+  CHECK(report["cases"].size() == 1);
+  CHECK(report["cases"][0]["model_sha256"].is_null());
+}
+
+TEST_CASE("lq-bench: what it refuses") {
+  const Demo demo;
+  const auto said = [&](int status, std::vector<std::string> arguments) {
+    const auto run = run_expecting(status, "lq-bench", arguments);
+    CHECK_MESSAGE(run.out.empty(), run.report());
+    return run.err;
+  };
+  CHECK(holds(said(2, {}), "MODEL is required"));
+  CHECK(holds(said(2, {demo.path, "-p", "x"}), "'x' is not a whole number"));
+  CHECK(holds(said(2, {demo.path, "-p", "8,-1"}), "'-1' is not a whole number"));
+  CHECK(holds(said(2, {demo.path, "-t", "0"}), "'0' is not a whole number from 1"));
+  CHECK(holds(said(2, {demo.path, "-r", "0"}), "'0' is not a whole number from 1"));
+  CHECK(holds(said(2, {demo.path, "-o", "xml"}), "not one of md, json"));
+  CHECK(holds(said(2, {demo.path, "--n-promt", "5"}), "did you mean '--n-prompt'?"));
+  CHECK(holds(said(2, {demo.path, "-p", "0", "-n", "0"}), "nothing to measure"));
+  CHECK(holds(said(3, {demo.path + "x", "-p", "8", "-n", "0"}), "x: cannot open"));
+  CHECK(holds(said(3, {demo.path, demo.path + "x", "--json"}), "x: cannot open"));
+  const auto broken = demo.dir.write("broken.gguf", std::string_view("GGUF and no more"));
+  CHECK(holds(said(4, {broken.string(), "--json"}), "broken.gguf: "));
+}
