@@ -1,12 +1,15 @@
 #include "tools/cli/line_editor.h"
 
 #include <histedit.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <clocale>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <cwchar>
 
 #include "tools/cli/interrupt.h"
 
@@ -19,6 +22,30 @@ constexpr int kHistoryEntries = 1000;
 void use_utf8_locale() {
   const char* current = std::setlocale(LC_CTYPE, "");
   if (!current || !std::strstr(current, "UTF-8")) std::setlocale(LC_CTYPE, "C.UTF-8");
+}
+
+/// The next character of standard input for libedit: 1, 0 at the end, -1 once the user asked to
+/// stop. Looks for that between short waits: a signal that comes just before a read would not end
+/// it.
+int read_character(EditLine*, wchar_t* out) {
+  constexpr int kWaitMilliseconds = 50;
+  std::mbstate_t state{};
+  for (;;) {
+    if (stop_requested()) {
+      errno = EINTR;
+      return -1;
+    }
+    pollfd input{STDIN_FILENO, POLLIN, 0};
+    if (::poll(&input, 1, kWaitMilliseconds) <= 0) continue;
+    char byte = 0;
+    const ssize_t n = ::read(STDIN_FILENO, &byte, 1);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return static_cast<int>(n);
+    const std::size_t used = std::mbrtowc(out, &byte, 1, &state);
+    if (used == static_cast<std::size_t>(-2)) continue;  // more bytes belong to it
+    if (used == static_cast<std::size_t>(-1)) *out = L'?';
+    return 1;
+  }
 }
 
 }  // namespace
@@ -48,6 +75,7 @@ LineEditor::LineEditor(const char* program, std::filesystem::path history_file)
   if (!state_->history_file.empty())
     history(state_->history, &event, H_LOAD, state_->history_file.c_str());
   el_set(state_->editor, EL_CLIENTDATA, state_);
+  el_set(state_->editor, EL_GETCFN, &read_character);
   el_set(state_->editor, EL_PROMPT, &State::current_prompt);
   el_set(state_->editor, EL_EDITOR, "emacs");
   el_set(state_->editor, EL_HIST, ::history, state_->history);
