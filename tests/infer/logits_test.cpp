@@ -200,7 +200,7 @@ TEST_CASE("lq-demo: the likelihood of a text is transformers'") {
   CHECK(error < 1e-5);
 }
 
-TEST_CASE("lq-demo: quiz answers of the stored, a large and a small type") {
+TEST_CASE("lq-demo: quiz answers of the stored, a large and a small type [slow]") {
   struct Row {
     const char* type;
     int least;

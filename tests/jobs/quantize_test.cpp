@@ -85,7 +85,7 @@ TEST_CASE("quantized files hold the codec's bytes in the reference's order and m
   }
 }
 
-TEST_CASE("quantized files do not depend on the number of threads") {
+TEST_CASE("quantized files do not depend on the number of threads [slow]") {
   const TempDir dir;
   const TinySource source = make_model(DType::F16, 1024);
   for (const char* type : {"Q4_K_M", "Q6_K", "Q8_0", "F32", "COPY"}) {

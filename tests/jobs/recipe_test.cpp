@@ -88,7 +88,7 @@ std::map<std::string, TypeDecision> decide(const char* recipe, const TypeWishes&
 
 }  // namespace
 
-TEST_CASE("recipes give every tensor the type that the reference quantizer gives it") {
+TEST_CASE("recipes give every tensor the type that the reference quantizer gives it [slow]") {
   const OrderedJson golden = parse_ordered_json(read_text(kGolden), kGolden);
   std::size_t n_runs = 0, n_tensors = 0, n_equal = 0;
   for (const auto& [key, groups] : golden.at("types").items()) {

@@ -98,6 +98,9 @@ LineEditor::Result LineEditor::read(const char* prompt, std::string& line) {
   state_->prompt = prompt;
   int length = 0;
   errno = 0;
+  // libedit shows the prompt first and only then takes the terminal over: a key in between would be
+  // lost.
+  el_set(state_->editor, EL_PREP_TERM, 1);
   const char* text = el_gets(state_->editor, &length);
   if (stop_requested()) {
     clear_stop();
