@@ -17,6 +17,8 @@ while [ $# -gt 0 ]; do
   esac
 done
 
+mkdir -p "$build"
+build=$(cd "$build" && pwd)  # ctest runs in it, and writes its report where it is told
 jobs=$(nproc)
 lq_install lq_packages lq_test_packages
 cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DLQ_TESTS=ON "$@"
