@@ -207,7 +207,7 @@ class PlanWriter {
       low = std::min(low, from);
       high = std::max(high, from + 1);
       std::byte* encoded = scratch.encoded.data() + (row - piece.begin) * row_bytes;
-      const float* values = make_row(tensor, from, scratch, encoded);
+      const float* values = make_row(tensor, row, from, scratch, encoded);
       if (error && values) measure(tensor, values, encoded, row, scratch, *error);
     }
     const auto bytes = std::span(scratch.encoded).first((piece.end - piece.begin) * row_bytes);
@@ -222,8 +222,8 @@ class PlanWriter {
   }
 
   /// Returns the values that were encoded; null when the row was copied.
-  const float* make_row(const PlannedTensor& tensor, std::uint64_t from, Scratch& scratch,
-                        std::byte* encoded) {
+  const float* make_row(const PlannedTensor& tensor, std::uint64_t row, std::uint64_t from,
+                        Scratch& scratch, std::byte* encoded) {
     const std::size_t n = tensor.output.row_length();
     const float* values = nullptr;
     if (tensor.source) {
@@ -240,7 +240,7 @@ class PlanWriter {
       values = tensor.values.data() + from * n;
     }
     check_finite(tensor, values, n, from * n);
-    traits(tensor.output.type).encode(values, nullptr, encoded, n);
+    traits(tensor.output.type).encode(values, tensor.importance_of(row), encoded, n);
     check_encoded(tensor, values, encoded, from * n);
     return values;
   }
@@ -301,6 +301,10 @@ void check_tensor(const PlannedTensor& tensor) {
               tensor.output.row_length());
   else
     LQ_ASSERT(tensor.values.size() == tensor.output.elements());
+  if (tensor.importance)
+    LQ_ASSERT(!tensor.importance->empty() &&
+              tensor.output.elements() % tensor.importance->size() == 0 &&
+              tensor.importance->size() % tensor.output.row_length() == 0);
   for (const DType type : {from, to})
     if (from != to && !traits(type).has_codec())
       fail(ErrorKind::unsupported, "tensor ", quote(tensor.output.name), ": ", traits(from).name,
@@ -320,6 +324,12 @@ void check_disk(const Plan& plan, const std::filesystem::path& output) {
 
 DType PlannedTensor::source_type() const {
   return source ? source->tensors()[source_index].type : DType::F32;
+}
+
+const float* PlannedTensor::importance_of(std::uint64_t row) const {
+  if (!importance) return nullptr;
+  const std::uint64_t rows_a_matrix = output.elements() / importance->size();
+  return importance->data() + row / rows_a_matrix * output.row_length();
 }
 
 std::vector<TensorInfo> Plan::outputs() const {
