@@ -1,6 +1,4 @@
 // lq-quantize: a model's weights in fewer bits.
-#include "lib/jobs/quantize.h"
-
 #include <chrono>
 #include <iomanip>
 #include <nlohmann/json.hpp>
@@ -10,103 +8,16 @@
 #include "lib/base/quote.h"
 #include "lib/io/text_file.h"
 #include "tools/cli/options.h"
-#include "tools/cli/tool.h"
+#include "tools/quantize_options.h"
 
 namespace {
 
 using lq::ErrorKind;
 using lq::fail;
 
-struct Options {
-  std::string input, output, type;
-  std::vector<std::string> tensor_types;
-  std::string output_type, embedding_type, report;
-  bool pure = false, leave_output = false, allow_requantize = false, dry_run = false, list = false;
-  double max_fallback = 100;
-  std::uint64_t memory = 0;
-} options;
+lq::tools::QuantizeArguments options;
 
-std::vector<std::string> storage_types() {
-  std::vector<std::string> names;
-  lq::for_each_dtype([&](lq::DType, const lq::DTypeTraits& t) { names.emplace_back(t.name); });
-  return names;
-}
-
-void declare(CLI::App& app) {
-  app.add_option("INPUT", options.input, "GGUF model to read; of a split model any part");
-  app.add_option("OUTPUT", options.output,
-                 "file to write; when left out, ggml-model-TYPE.gguf beside INPUT");
-  app.add_option("TYPE", options.type,
-                 "file type such as Q4_K_M, its number, or COPY; case does not matter (--list)");
-  app.add_flag("-n,--dry-run", options.dry_run, "show what would be done and write nothing");
-  app.add_flag("--list", options.list, "show the file types and end");
-  app.add_flag("--pure", options.pure,
-               "one type for all matrices instead of the file type's mixture");
-  app.add_option("--tensor-type", options.tensor_types,
-                 "another type for tensors whose name has a match of REGEX; the first that matches "
-                 "counts")
-      ->type_name("REGEX=TYPE")
-      ->allow_extra_args(false);
-  app.add_option("--output-tensor-type", options.output_type, "type of output.weight")
-      ->type_name("TYPE")
-      ->transform(lq::cli::choice(storage_types(), lq::cli::Case::ignore));
-  app.add_option("--token-embedding-type", options.embedding_type, "type of the token embedding")
-      ->type_name("TYPE")
-      ->transform(lq::cli::choice(storage_types(), lq::cli::Case::ignore));
-  app.add_flag("--leave-output-tensor", options.leave_output, "keep output.weight as it is");
-  app.add_flag("--allow-requantize", options.allow_requantize,
-               "also start from tensors that have lost bits already");
-  app.add_option("--max-fallback", options.max_fallback,
-                 "end with status 6 and write nothing when more than this share of the weights "
-                 "cannot have the type that the recipe wants")
-      ->type_name("PERCENT")
-      ->check(lq::cli::number(0, 100));
-  app.add_option("--report", options.report,
-                 "write what was done and how far the stored values are from what they were")
-      ->type_name("FILE.json");
-  app.add_option("--mem", options.memory, "bound of working memory (default 128M)")
-      ->type_name("SIZE")
-      ->transform(lq::cli::size());
-}
-
-std::optional<lq::DType> type_option(const std::string& name) {
-  return name.empty() ? std::nullopt : lq::dtype_named(name);
-}
-
-std::vector<lq::TypePattern> type_patterns() {
-  std::vector<lq::TypePattern> patterns;
-  const std::vector<std::string> names = storage_types();
-  for (const std::string& text : options.tensor_types) {
-    const std::size_t equals = text.rfind('=');
-    if (equals == std::string::npos || equals == 0)
-      fail(ErrorKind::usage, "--tensor-type ", lq::quote(text), " is not of the form REGEX=TYPE");
-    const std::string name = text.substr(equals + 1);
-    const auto type = lq::dtype_named(name);
-    if (!type || !lq::traits(*type).has_codec()) {
-      std::string known;
-      for (const std::string& one : names) known += (known.empty() ? "" : ", ") + one;
-      fail(ErrorKind::usage, "--tensor-type ", lq::quote(text), ": unknown type ", lq::quote(name),
-           "; types are ", known);
-    }
-    std::string regex = text.substr(0, equals);
-    for (char& c : regex)
-      if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-    patterns.push_back({std::move(regex), *type});
-  }
-  return patterns;
-}
-
-lq::QuantizeOptions quantize_options() {
-  lq::QuantizeOptions result;
-  result.recipe = lq::find_quantize_type(options.type);
-  result.allow_requantize = options.allow_requantize;
-  result.wishes = {.pure = options.pure,
-                   .leave_output = options.leave_output,
-                   .output = type_option(options.output_type),
-                   .embedding = type_option(options.embedding_type),
-                   .patterns = type_patterns()};
-  return result;
-}
+void declare(CLI::App& app) { lq::tools::declare_quantize(app, options); }
 
 void print_list(bool json) {
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
@@ -196,7 +107,7 @@ void check_outputs(const lq::TensorSource& source, lq::Existing existing) {
 void execute(const lq::cli::Context& context) {
   if (options.list) return print_list(context.json);
   settle_positionals();
-  const lq::QuantizeOptions wanted = quantize_options();
+  const lq::QuantizeOptions wanted = lq::tools::quantize_options(options);
   if (options.output.empty())
     options.output = lq::default_output(options.input, wanted.recipe).string();
   const auto source = lq::open_source(options.input);

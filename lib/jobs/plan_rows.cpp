@@ -1,0 +1,124 @@
+#include "lib/jobs/plan_rows.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "lib/base/error.h"
+#include "lib/base/quote.h"
+
+namespace lq {
+namespace {
+
+/// Index of the first value that is not finite; n when all are.
+std::size_t first_not_finite(const float* values, std::size_t n) {
+  constexpr std::uint32_t kExponent = 0x7f800000;
+  std::uint32_t found = 0;  // no early end: the loop is vectorised
+  for (std::size_t i = 0; i < n; ++i)
+    found |= (std::bit_cast<std::uint32_t>(values[i]) & kExponent) == kExponent ? 1u : 0u;
+  if (found == 0) return n;
+  std::size_t i = 0;
+  while ((std::bit_cast<std::uint32_t>(values[i]) & kExponent) != kExponent) ++i;
+  return i;
+}
+
+void check_finite(const PlannedTensor& tensor, const float* values, std::size_t n,
+                  std::uint64_t first_element) {
+  const std::size_t i = first_not_finite(values, n);
+  if (i < n)
+    fail(ErrorKind::input, tensor.source ? tensor.source->name() : "generated", ": tensor ",
+         quote(tensor.source ? tensor.source->tensors()[tensor.source_index].name
+                             : tensor.output.name),
+         ": element ", first_element + i, " is ", values[i], "; weights have to be finite");
+}
+
+/// Large values may be finite and yet not have a finite half-precision scale.
+void check_encoded(const PlannedTensor& tensor, const float* values, const std::byte* encoded,
+                   std::uint64_t first_element) {
+  const DTypeTraits& type = traits(tensor.output.type);
+  const std::size_t n = tensor.output.row_length();
+  const auto block = static_cast<std::size_t>(type.values);
+  if (type.valid(encoded, n)) return;
+  for (std::size_t at = 0; at < n; at += block)
+    if (!type.valid(encoded + type.row_bytes(at), block))
+      fail(ErrorKind::input, tensor.source ? tensor.source->name() : "generated", ": tensor ",
+           quote(tensor.output.name), ": element ", first_element + at, " (", values[at], ")",
+           block > 1 ? " begins a block that " : " is a value that ", type.name,
+           " cannot hold; choose another type for this tensor");
+}
+
+/// Returns the values that were encoded; null when the row was copied.
+const float* make_row(const PlannedTensor& tensor, std::uint64_t row, std::uint64_t from,
+                      Scratch& scratch, std::byte* encoded) {
+  const std::size_t n = tensor.output.row_length();
+  const float* values = nullptr;
+  if (tensor.source) {
+    const std::uint64_t row_bytes = source_row_bytes(tensor);
+    const std::byte* stored = tensor.source->data(tensor.source_index).data() + from * row_bytes;
+    if (tensor.source_type() == tensor.output.type) {
+      std::memcpy(encoded, stored, row_bytes);
+      return nullptr;
+    }
+    scratch.row.resize(std::max(scratch.row.size(), n));
+    traits(tensor.source_type()).decode(stored, scratch.row.data(), n);
+    values = scratch.row.data();
+  } else {
+    values = tensor.values.data() + from * n;
+  }
+  check_finite(tensor, values, n, from * n);
+  traits(tensor.output.type).encode(values, tensor.importance_of(row), encoded, n);
+  check_encoded(tensor, values, encoded, from * n);
+  return values;
+}
+
+void measure(const PlannedTensor& tensor, const float* values, const std::byte* encoded,
+             std::uint64_t row, Scratch& scratch, EncodingError& error) {
+  const DTypeTraits& type = traits(tensor.output.type);
+  const std::size_t n = tensor.output.row_length();
+  scratch.read_back.resize(std::max(scratch.read_back.size(), n));
+  type.decode(encoded, scratch.read_back.data(), n);
+  error.add(values, scratch.read_back.data(), n, static_cast<std::size_t>(type.values), row * n);
+}
+
+/// Tells the source that the rows [low, high) are not needed for now.
+void release_rows(const PlannedTensor& tensor, std::uint64_t low, std::uint64_t high) {
+  const std::uint64_t row_bytes = source_row_bytes(tensor);
+  tensor.source->release(
+      tensor.source_index,
+      tensor.source->data(tensor.source_index).subspan(low * row_bytes, (high - low) * row_bytes));
+}
+
+}  // namespace
+
+// The values of a float type, the scales of the others.
+void check_copy(const PlannedTensor& tensor, const Piece& piece, std::span<const std::byte> bytes) {
+  const DTypeTraits& type = traits(tensor.output.type);
+  if (!type.has_codec()) return;
+  const auto values = static_cast<std::size_t>(type.values);
+  if (type.valid(bytes.data(), bytes.size() / type.bytes * values)) return;
+  for (std::size_t at = 0; at < bytes.size(); at += type.bytes)
+    if (!type.valid(bytes.data() + at, values))
+      fail(ErrorKind::input, tensor.source->name(), ": tensor ", quote(tensor.output.name),
+           ": element ", (piece.begin + at) / type.bytes * values,
+           values > 1 ? " begins a block whose scale" : "",
+           " is not a finite number; weights have to be finite");
+}
+
+std::span<const std::byte> make_rows(const PlannedTensor& tensor, const Piece& piece,
+                                     Scratch& scratch, EncodingError* error) {
+  const std::uint64_t row_bytes = tensor.output.row_bytes();
+  scratch.encoded.resize(std::max(scratch.encoded.size(), (piece.end - piece.begin) * row_bytes));
+  std::uint64_t low = ~std::uint64_t{0}, high = 0;  // source rows of this piece
+  for (std::uint64_t row = piece.begin; row < piece.end; ++row) {
+    const std::uint64_t from = tensor.source_row ? tensor.source_row(row) : row;
+    low = std::min(low, from);
+    high = std::max(high, from + 1);
+    std::byte* encoded = scratch.encoded.data() + (row - piece.begin) * row_bytes;
+    const float* values = make_row(tensor, row, from, scratch, encoded);
+    if (error && values) measure(tensor, values, encoded, row, scratch, *error);
+  }
+  if (tensor.source) release_rows(tensor, low, high);
+  return std::span(scratch.encoded).first((piece.end - piece.begin) * row_bytes);
+}
+
+}  // namespace lq
