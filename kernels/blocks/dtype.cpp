@@ -1,44 +1,12 @@
 #include "kernels/blocks/dtype.h"
 
 #include "kernels/blocks/all_blocks.h"
+#include "kernels/blocks/rows.h"
 
 namespace lq {
 namespace {
 
 using namespace kernels;
-
-template <class Block>
-void decode_row(const void* blocks, float* out, std::size_t n_values) noexcept {
-  const auto* block = static_cast<const Block*>(blocks);
-  for (std::size_t i = 0; i < n_values; i += Block::kValues) decode(*block++, out + i);
-}
-
-/// Mean of squares, summed in order in binary32 as the format's reference does.
-float mean_square(const float* row, std::size_t n) {
-  float sum = 0;
-  for (std::size_t i = 0; i < n; ++i) sum += row[i] * row[i];
-  return sum / static_cast<float>(n);
-}
-
-template <class Block>
-void encode_row(const float* row, const float* importance, void* blocks,
-                std::size_t n_values) noexcept {
-  auto* block = static_cast<Block*>(blocks);
-  Importance hints;
-  if (importance) hints.row_mean_square = mean_square(row, n_values);
-  for (std::size_t i = 0; i < n_values; i += Block::kValues) {
-    if (importance) hints.weight = importance + i;
-    encode(row + i, hints, *block++);
-  }
-}
-
-template <class Block>
-bool valid_row(const void* blocks, std::size_t n_values) noexcept {
-  const auto* block = static_cast<const Block*>(blocks);
-  for (std::size_t i = 0; i < n_values; i += Block::kValues)
-    if (!valid(*block++)) return false;
-  return true;
-}
 
 constexpr DTypeTraits kTraits[] = {
 #define LQ_DTYPE(id, name, Block, gguf_id, max_rmse)              \

@@ -26,7 +26,11 @@ void fill(Slot& slot, Slot below) {
 }
 
 KernelTable filled_from(KernelTable table, const KernelTable& below) {
-  for (int i = 0; i < kDTypeCount; ++i) fill(table.matmul[i], below.matmul[i]);
+  for (int i = 0; i < kDTypeCount; ++i) {
+    fill(table.matmul[i], below.matmul[i]);
+    fill(table.encode[i], below.encode[i]);
+    fill(table.decode[i], below.decode[i]);
+  }
   fill(table.rms_norm, below.rms_norm);
   fill(table.silu_multiply, below.silu_multiply);
   fill(table.add, below.add);

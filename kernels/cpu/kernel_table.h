@@ -40,11 +40,18 @@ struct AttentionArgs {
   float* out;  ///< [n_queries][value_dim]
 };
 
+using EncodeFn = decltype(DTypeTraits::encode);
+using DecodeFn = decltype(DTypeTraits::decode);
+
 /// One instruction set's kernels. A null entry means "no better than the set below": dispatch fills
 /// it from there, so that a set lists only what it improves.
 struct KernelTable {
   const char* name;                   ///< for LQ_CPU_ISA and reports, e.g. "avx2"
   MatmulFn matmul[kDTypeCount] = {};  ///< null for types without a codec
+  /// DTypeTraits::encode with the same bytes, for every row of finite values.
+  EncodeFn encode[kDTypeCount] = {};
+  /// DTypeTraits::decode with the same bits; a NaN may become another.
+  DecodeFn decode[kDTypeCount] = {};
   /// y[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i]; x and y may be the same.
   void (*rms_norm)(const float* x, const float* weight, float eps, int n,
                    float* y) noexcept = nullptr;

@@ -10,6 +10,7 @@
 
 #include "kernels/cpu/kernel_table.h"
 #include "lib/backend/backend.h"
+#include "lib/backend/cpu_kernels.h"
 #include "lib/backend/rope_table.h"
 #include "lib/base/error.h"
 #include "lib/base/parallel.h"
@@ -308,23 +309,11 @@ void CpuBackend::gated_up(const GatedUpStage& s) {
   });
 }
 
-std::string supported_sets() {
-  std::string names;
-  for (const kernels::KernelSet& set : kernels::kernel_sets())
-    if (set.supported) names += (names.empty() ? "" : ", ") + std::string(set.table->name);
-  return names;
-}
-
 }  // namespace
 
 std::unique_ptr<Backend> make_cpu_backend(int threads, std::string_view isa) {
-  const char* const forced = std::getenv("LQ_CPU_ISA");
-  if (isa.empty() && forced) isa = forced;
-  const KernelTable* table = kernels::kernel_table(isa);
-  if (!table)
-    fail(ErrorKind::usage, "instruction set '", isa,
-         "' is unknown or this machine does not have it; available: ", supported_sets());
-  return std::make_unique<CpuBackend>(threads > 0 ? threads : available_threads(), *table);
+  return std::make_unique<CpuBackend>(threads > 0 ? threads : available_threads(),
+                                      choose_cpu_kernels(isa));
 }
 
 }  // namespace lq

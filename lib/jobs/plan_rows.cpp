@@ -10,6 +10,8 @@
 namespace lq {
 namespace {
 
+std::size_t index_of(DType type) { return static_cast<std::size_t>(type); }
+
 /// Index of the first value that is not finite; n when all are.
 std::size_t first_not_finite(const float* values, std::size_t n) {
   constexpr std::uint32_t kExponent = 0x7f800000;
@@ -60,13 +62,14 @@ const float* make_row(const PlannedTensor& tensor, std::uint64_t row, std::uint6
       return nullptr;
     }
     scratch.row.resize(std::max(scratch.row.size(), n));
-    traits(tensor.source_type()).decode(stored, scratch.row.data(), n);
+    scratch.kernels.decode[index_of(tensor.source_type())](stored, scratch.row.data(), n);
     values = scratch.row.data();
   } else {
     values = tensor.values.data() + from * n;
   }
   check_finite(tensor, values, n, from * n);
-  traits(tensor.output.type).encode(values, tensor.importance_of(row), encoded, n);
+  scratch.kernels.encode[index_of(tensor.output.type)](values, tensor.importance_of(row), encoded,
+                                                       n);
   check_encoded(tensor, values, encoded, from * n);
   return values;
 }
@@ -76,7 +79,7 @@ void measure(const PlannedTensor& tensor, const float* values, const std::byte* 
   const DTypeTraits& type = traits(tensor.output.type);
   const std::size_t n = tensor.output.row_length();
   scratch.read_back.resize(std::max(scratch.read_back.size(), n));
-  type.decode(encoded, scratch.read_back.data(), n);
+  scratch.kernels.decode[index_of(tensor.output.type)](encoded, scratch.read_back.data(), n);
   error.add(values, scratch.read_back.data(), n, static_cast<std::size_t>(type.values), row * n);
 }
 

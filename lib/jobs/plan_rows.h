@@ -5,12 +5,14 @@
 #include <span>
 #include <vector>
 
+#include "kernels/cpu/kernel_table.h"
 #include "lib/jobs/plan_pieces.h"
 
 namespace lq {
 
-/// A thread's memory for one piece.
+/// A thread's tools and memory for one piece.
 struct Scratch {
+  const kernels::KernelTable& kernels;
   std::vector<float> row, read_back;
   std::vector<std::byte> encoded;
 };

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <mutex>
 
+#include "lib/backend/cpu_kernels.h"
 #include "lib/base/error.h"
 #include "lib/base/parallel.h"
 #include "lib/base/quote.h"
@@ -15,7 +16,11 @@ namespace {
 class PlanWriter {
  public:
   PlanWriter(const Plan& plan, const WriteOptions& options, GgufWriter& writer, Monitor& monitor)
-      : plan_(plan), options_(options), writer_(writer), monitor_(monitor) {}
+      : plan_(plan),
+        options_(options),
+        writer_(writer),
+        monitor_(monitor),
+        kernels_(choose_cpu_kernels()) {}
 
   void run() {
     const std::vector<Piece> pieces = make_pieces(plan_);
@@ -84,7 +89,7 @@ class PlanWriter {
 
   std::unique_ptr<Scratch> take_scratch() {
     const std::lock_guard lock(scratch_mutex_);
-    if (free_.empty()) return std::make_unique<Scratch>();
+    if (free_.empty()) return std::make_unique<Scratch>(Scratch{.kernels = kernels_});
     auto scratch = std::move(free_.back());
     free_.pop_back();
     return scratch;
@@ -98,6 +103,7 @@ class PlanWriter {
   const WriteOptions& options_;
   GgufWriter& writer_;
   Monitor& monitor_;
+  const kernels::KernelTable& kernels_;
   std::mutex monitor_mutex_, scratch_mutex_;
   std::vector<std::unique_ptr<Scratch>> free_;
   std::vector<TensorReport> piece_reports_;
@@ -138,7 +144,8 @@ void check_disk(const Plan& plan, const std::filesystem::path& output) {
 void write_plan(const Plan& plan, const std::filesystem::path& output, const WriteOptions& options,
                 Monitor& monitor) {
   for (const PlannedTensor& tensor : plan.tensors) check_tensor(tensor);
-  make_budget(plan, options);  // refused before anything is made
+  choose_cpu_kernels();
+  make_budget(plan, options);  // both are refused before anything is made
   check_disk(plan, output);
   GgufWriter writer(output, plan.metadata, plan.outputs(), options.existing);
   PlanWriter(plan, options, writer, monitor).run();
