@@ -11,6 +11,7 @@
 #include "lib/format/gguf_writer.h"
 #include "lib/io/mapped_file.h"
 #include "tests/support/errors.h"
+#include "tests/support/places.h"
 #include "tests/support/run_tool.h"
 #include "tests/support/tiny_source.h"
 
@@ -19,7 +20,7 @@ using namespace lq::test;
 
 namespace {
 
-const std::string kModels = LQ_SOURCE_DIR "/testdata/models/";
+const std::string kModels = lq::test::testdata("models/");
 
 /// A model with one layer: `rows` rows of 1024 values in its only matrix.
 std::string write_model(const TempDir& dir, std::uint64_t rows, DType type = DType::F32,
@@ -78,7 +79,7 @@ TEST_CASE("quantizations of a toy Llama 3 are the reference's, byte for byte") {
   const TempDir dir;
   const std::string f32 = (dir / "llama3-f32.gguf").string();
   run_expecting(0, "lq-convert", {kModels + "toys/llama3", "-o", f32, "--outtype", "f32", "-q"});
-  const auto expected = digests(LQ_SOURCE_DIR "/testdata/golden/quantize.sha256");
+  const auto expected = digests(lq::test::testdata("golden/quantize.sha256"));
   CHECK(expected.size() == 3);
   for (const auto& [file, digest] : expected) {
     const std::string& name = file;  // clang 14 captures no structured binding

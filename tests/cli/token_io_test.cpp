@@ -10,6 +10,7 @@
 #include "lib/io/text_file.h"
 #include "tests/support/errors.h"
 #include "tests/support/models.h"
+#include "tests/support/places.h"
 #include "tests/support/run_tool.h"
 #include "tests/support/toys.h"
 #include "tests/support/vocabularies.h"
@@ -19,7 +20,7 @@ using namespace lq::test;
 
 namespace {
 
-const std::string kTexts = LQ_SOURCE_DIR "/testdata/tokenizers/strings.jsonl.zst";
+const std::string kTexts = lq::test::testdata("tokenizers/strings.jsonl.zst");
 
 /// Lines that are equal as JSON.
 std::size_t n_equal(const std::string& out, const std::vector<Json>& expected) {

@@ -12,13 +12,14 @@
 #include "lib/io/text_file.h"
 #include "tests/support/kernel_data.h"
 #include "tests/support/models.h"
+#include "tests/support/places.h"
 
 namespace {
 
 using namespace lq;
 using namespace lq::test;
 
-const std::string kTestdata = LQ_SOURCE_DIR "/testdata/";
+const std::string kTestdata = lq::test::testdata("");
 constexpr const char* kToys[] = {"llama3", "mistral", "qwen3", "smollm3"};
 constexpr double kBound = 2e-4;  ///< of a logit, with binary32 weights, sums and cache
 /// The text may differ where two logits are closer than this.

@@ -12,6 +12,7 @@
 #include "lib/io/text_file.h"
 #include "lib/jobs/inspect.h"
 #include "tests/support/errors.h"
+#include "tests/support/places.h"
 #include "tests/support/toys.h"
 
 namespace {
@@ -27,7 +28,7 @@ using test::holds;
 std::map<std::string, std::string> golden_sums() {
   std::map<std::string, std::string> sums;
   for (const char* file : {"golden/convert.sha256", "models/SHA256SUMS"}) {
-    std::istringstream lines(read_text(fs::path(LQ_SOURCE_DIR) / "testdata" / file));
+    std::istringstream lines(read_text(lq::test::testdata(file)));
     for (std::string sum, name; lines >> sum >> name;) sums[name] = sum;
   }
   return sums;

@@ -9,6 +9,7 @@
 #include "lib/base/json.h"
 #include "lib/io/text_file.h"
 #include "tests/support/errors.h"
+#include "tests/support/places.h"
 
 namespace lq {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 using test::holds;
 using test::message_of;
 
-constexpr const char* kGolden = LQ_SOURCE_DIR "/testdata/golden/recipes.json.zst";
+const std::string kGolden = lq::test::testdata("golden/recipes.json.zst");
 
 /// The types of one run of the reference quantizer: {"blk.*.attn_k.weight": {"Q4_K": "all"}, ...}.
 std::map<std::string, std::string> expand(const OrderedJson& groups, int n_layers) {

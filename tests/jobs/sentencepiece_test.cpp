@@ -11,13 +11,14 @@
 #include "lib/io/text_file.h"
 #include "lib/jobs/convert.h"
 #include "lib/text/tokenizer.h"
+#include "tests/support/places.h"
 #include "tests/support/temp_dir.h"
 
 namespace {
 
 using namespace lq;
 
-const std::string kData = LQ_SOURCE_DIR "/testdata/";
+const std::string kData = lq::test::testdata("");
 
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;

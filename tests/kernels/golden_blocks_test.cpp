@@ -11,13 +11,14 @@
 #include "lib/base/json.h"
 #include "lib/base/sha256.h"
 #include "lib/io/text_file.h"
+#include "tests/support/places.h"
 
 namespace {
 
 using lq::DType, lq::DTypeTraits;
 
 lq::Json golden(const std::string& name) {
-  return lq::parse_json(lq::read_text(LQ_SOURCE_DIR "/testdata/golden/" + name), name);
+  return lq::parse_json(lq::read_text(lq::test::testdata("golden/" + name)), name);
 }
 
 /// The inputs of the golden files: exact in binary32 and easy to make anywhere.

@@ -4,13 +4,14 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/io/text_file.h"
+#include "tests/support/places.h"
 
 namespace lq::test {
 
 namespace fs = std::filesystem;
 
 fs::path checkpoint(const std::string& name) {
-  const auto models = fs::path(LQ_SOURCE_DIR) / "testdata/models";
+  const fs::path models = testdata("models");
   return fs::exists(models / "toys" / name) ? models / "toys" / name : models / name;
 }
 

@@ -4,11 +4,12 @@
 #include <string_view>
 
 #include "lib/io/text_file.h"
+#include "tests/support/places.h"
 
 namespace lq::test {
 namespace {
 
-const std::string kFolder = LQ_SOURCE_DIR "/testdata/tokenizers/";
+const std::string kFolder = lq::test::testdata("tokenizers/");
 
 Value to_value(const std::string& key, const Json& json) {
   if (json.is_string()) return Value::of_string(json);

@@ -17,6 +17,7 @@
 #include "lib/base/json.h"
 #include "lib/io/text_file.h"
 #include "tests/support/errors.h"
+#include "tests/support/places.h"
 
 using namespace lq;
 using test::error_of;
@@ -24,7 +25,7 @@ using test::holds;
 
 namespace {
 namespace fs = std::filesystem;
-const fs::path kTemplates = fs::path(LQ_SOURCE_DIR) / "testdata/templates";
+const fs::path kTemplates = lq::test::testdata("templates");
 
 std::chrono::system_clock::time_point clock_of_the_vectors() {
   std::tm time{};
