@@ -155,12 +155,17 @@ ConversationOptions conversation_options() {
   return result;
 }
 
+std::string not_empty(std::string prompt) {
+  if (prompt.empty()) fail(ErrorKind::usage, "the prompt is empty");
+  return prompt;
+}
+
 /// The prompt of a one-shot call, or nothing when a chat is meant. Files and streams lose one final
 /// newline.
 std::optional<std::string> one_shot_prompt() {
   if (options.prompt && options.prompt_file)
     fail(ErrorKind::usage, "both a prompt and --file were given; choose one");
-  if (options.prompt && *options.prompt != "-") return options.prompt;
+  if (options.prompt && *options.prompt != "-") return not_empty(*options.prompt);
   const bool wants_input = options.prompt || (!options.prompt_file && !isatty(STDIN_FILENO));
   if (!options.prompt_file && !wants_input) {
     if (isatty(STDOUT_FILENO)) return std::nullopt;
@@ -169,8 +174,7 @@ std::optional<std::string> one_shot_prompt() {
   std::string text = read_text(wants_input ? "-" : *options.prompt_file);
   if (text.ends_with('\n')) text.pop_back();
   if (text.ends_with('\r')) text.pop_back();
-  if (text.empty()) fail(ErrorKind::usage, "the prompt is empty");
-  return text;
+  return not_empty(std::move(text));
 }
 
 void answer_once(const std::string& prompt, Conversation& conversation, Session& session,

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "lib/base/error.h"
+#include "lib/base/quote.h"
 #include "lib/text/tokenizer_keys.h"
 
 namespace lq {
@@ -71,6 +72,10 @@ void Vocabulary::read_types(const Metadata& metadata) {
   types_.assign(texts_.size(), TokenType::normal);
   const auto stored = metadata.find_integers(keys::kTokenType);
   if (!stored) return;
+  const ValueType element = metadata.find(keys::kTokenType)->element;
+  if (element != ValueType::i32 && element != ValueType::u32)
+    fail(ErrorKind::input, metadata.file_name(), ": ", keys::kTokenType, " is an array of ",
+         name_of(element), "; expected i32");
   if (stored->size() != texts_.size())
     fail(ErrorKind::input, metadata.file_name(), ": ", keys::kTokenType, " has ", stored->size(),
          " elements; expected one for each of the ", texts_.size(), " tokens");
@@ -80,6 +85,9 @@ void Vocabulary::read_types(const Metadata& metadata) {
       fail(ErrorKind::input, metadata.file_name(), ": ", keys::kTokenType, "[", i, "] is ", type,
            "; expected 1 to 6");
     if (type != 0) types_[i] = static_cast<TokenType>(type);
+    if (types_[i] == TokenType::byte && !byte_of_token_text(texts_[i]))
+      fail(ErrorKind::input, metadata.file_name(), ": ", keys::kTokens, "[", i, "] is ",
+           quote(texts_[i]), " and marked as a byte; expected <0x00> to <0xFF>");
   }
 }
 

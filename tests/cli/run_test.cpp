@@ -9,6 +9,7 @@
 #include "tests/support/errors.h"
 #include "tests/support/gguf_builder.h"
 #include "tests/support/models.h"
+#include "tests/support/places.h"
 #include "tests/support/run_tool.h"
 
 using namespace lq;
@@ -66,6 +67,7 @@ TEST_CASE("lq-run: an argument, standard input and a file give the same answer, 
 TEST_CASE("lq-run: without a prompt it ends at once") {
   const Demo demo;
   CHECK(holds(demo.refusal(2, {}), "the prompt is empty"));
+  CHECK(holds(demo.refusal(2, {""}), "the prompt is empty"));
   CHECK(holds(demo.refusal(2, {}, {.input = "\n"}), "the prompt is empty"));
   const auto empty = demo.dir.write("empty.txt", std::string_view()).string();
   CHECK(holds(demo.refusal(2, {"-f", empty}), "the prompt is empty"));
@@ -206,7 +208,7 @@ TEST_CASE("lq-run: models that are none, and devices that are not there") {
     return run.err;
   };
   CHECK(holds(said(3, (dir / "missing.gguf").string()), "missing.gguf: cannot open"));
-  CHECK(holds(said(4, LQ_SOURCE_DIR "/testdata/models/lq-demo"), "make one with lq-convert"));
+  CHECK(holds(said(4, lq::test::testdata("models/lq-demo")), "make one with lq-convert"));
   CHECK(holds(said(4, dir.path().string()), "is a folder without a model"));
   CHECK(holds(said(4, dir.write("text.gguf", "Hello, world, I am no model").string()),
               "text.gguf: "));
