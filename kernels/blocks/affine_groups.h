@@ -24,7 +24,15 @@ LQ_HD int group_scale(const AffineGroups& g, int j) {
 LQ_HD int group_min(const AffineGroups& g, int j) {
   return j < 4 ? g.packed[j + 4] & 63 : (g.packed[j + 4] >> 4) | ((g.packed[j] >> 6) << 4);
 }
-LQ_HD void store_groups(const std::uint8_t* scale, const std::uint8_t* min, AffineGroups& g) {
+/// kMax: the largest code of the type. Changes `scale` and `min` where the type clamps them.
+template <int kMax>
+LQ_HD void store_groups(std::uint8_t* scale, std::uint8_t* min, AffineGroups& g) {
+  if (kMax == 31) {  // codes that wrapped in the search: only Q5_K clamps them
+    for (int j = 0; j < AffineGroups::kGroups; ++j) {
+      if (scale[j] > 63) scale[j] = 63;
+      if (min[j] > 63) min[j] = 63;
+    }
+  }
   for (int j = 0; j < 4; ++j) {
     g.packed[j] = static_cast<std::uint8_t>((scale[j] | ((scale[j + 4] >> 4) << 6)) & 0xff);
     g.packed[j + 4] = static_cast<std::uint8_t>((min[j] | ((min[j + 4] >> 4) << 6)) & 0xff);
@@ -81,13 +89,7 @@ LQ_HD void fit_groups(const float* x, const Importance& hints, const AffineCandi
     g.scale = float_to_half(quantize_to_6_bits(fits.scale, scale_code));
     g.min = float_to_half(quantize_to_6_bits(fits.min, min_code));
   }
-  if (kMax == 31) {  // codes that wrapped in the search: only Q5_K clamps them
-    for (int j = 0; j < groups; ++j) {
-      if (scale_code[j] > 63) scale_code[j] = 63;
-      if (min_code[j] > 63) min_code[j] = 63;
-    }
-  }
-  store_groups(scale_code, min_code, g);
+  store_groups<kMax>(scale_code, min_code, g);
 }
 
 /// Chooses scales and minimums for 256 values, then the codes in [0, kMax] that are nearest under

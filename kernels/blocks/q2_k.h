@@ -29,6 +29,15 @@ LQ_HD void decode(const BlockQ2_K& b, float* out) {
   }
 }
 
+LQ_HD void store_groups(const std::uint8_t* scale, const std::uint8_t* min, BlockQ2_K& b) {
+  for (int j = 0; j < BlockQ2_K::kGroups; ++j)
+    b.scale_min[j] = static_cast<std::uint8_t>((scale[j] | (min[j] << 4)) & 0xff);
+}
+LQ_HD void store_codes(const std::uint8_t* code, BlockQ2_K& b) { store_two_bits(code, b.code); }
+
+/// Candidates of the search without an importance matrix.
+LQ_HD AffineCandidates q2_k_candidates() { return {-0.5f, 0.1f, 15}; }
+
 /// Stores 16 values that are not negative as multiples of a common unit. Returns the unit.
 LQ_HD float quantize_to_nibbles(const float* x, std::uint8_t* code) {
   const float largest = largest_or_zero(x, BlockQ2_K::kGroups);
@@ -53,7 +62,7 @@ LQ_HD void fit_groups(const float* x, const Importance& hints, BlockQ2_K& b, std
     fits = search_affine<3>(problem, importance_candidates(), code);
   } else {
     for (int i = 0; i < n * groups; ++i) problem.weight[i] = fabsf(problem.x[i]);
-    fits = search_affine<3, true>(problem, {-0.5f, 0.1f, 15}, code);
+    fits = search_affine<3, true>(problem, q2_k_candidates(), code);
   }
   std::uint8_t scale_code[groups], min_code[groups];
   if (hints.weight) {
@@ -63,8 +72,7 @@ LQ_HD void fit_groups(const float* x, const Importance& hints, BlockQ2_K& b, std
     b.scale = float_to_half(quantize_to_nibbles(fits.scale, scale_code));
     b.min = float_to_half(quantize_to_nibbles(fits.min, min_code));
   }
-  for (int j = 0; j < groups; ++j)
-    b.scale_min[j] = static_cast<std::uint8_t>((scale_code[j] | (min_code[j] << 4)) & 0xff);
+  store_groups(scale_code, min_code, b);
 }
 
 LQ_HD void encode(const float* x, const Importance& hints, BlockQ2_K& b) {
@@ -79,7 +87,7 @@ LQ_HD void encode(const float* x, const Importance& hints, BlockQ2_K& b) {
       code[i] =
           static_cast<std::uint8_t>(clamp_int(round_even((x[i] + group_min) / group_scale), 0, 3));
   }
-  store_two_bits(code, b.code);
+  store_codes(code, b);
 }
 
 LQ_HD bool valid(const BlockQ2_K& b) { return half_is_finite(b.scale) && half_is_finite(b.min); }

@@ -46,6 +46,17 @@ LQ_HD void decode(const BlockQ3_K& b, float* out) {
   }
 }
 
+/// `code`: 256 codes below 8; keeps their low bits.
+LQ_HD void store_codes(std::uint8_t* code, BlockQ3_K& b) {
+  for (int j = 0; j < 32; ++j) {
+    int bits = 0;
+    for (int t = 0; t < 8; ++t) bits |= (code[32 * t + j] >> 2) << t;
+    b.high[j] = static_cast<std::uint8_t>(bits);
+  }
+  for (int i = 0; i < BlockQ3_K::kValues; ++i) code[i] &= 3;
+  store_two_bits(code, b.code);
+}
+
 /// Stores the scales of the groups as 6-bit multiples of the one with the largest magnitude.
 LQ_HD void quantize_group_scales(const float* scale, BlockQ3_K& b) {
   std::uint8_t code[BlockQ3_K::kGroups] = {};
@@ -92,13 +103,7 @@ LQ_HD void encode(const float* x, const Importance& hints, BlockQ3_K& b) {
     for (int i = BlockQ3_K::kGroup * j; i < BlockQ3_K::kGroup * (j + 1); ++i)
       code[i] = static_cast<std::uint8_t>(clamp_int(round_even(x[i] / step), -4, 3) + 4);
   }
-  for (int j = 0; j < 32; ++j) {
-    int bits = 0;
-    for (int t = 0; t < 8; ++t) bits |= (code[32 * t + j] >> 2) << t;
-    b.high[j] = static_cast<std::uint8_t>(bits);
-  }
-  for (int i = 0; i < BlockQ3_K::kValues; ++i) code[i] &= 3;
-  store_two_bits(code, b.code);
+  store_codes(code, b);
 }
 
 LQ_HD bool valid(const BlockQ3_K& b) { return half_is_finite(b.scale); }

@@ -21,6 +21,8 @@ LQ_HD void decode(const BlockQ4_0& b, float* out) {
     out[i] = static_cast<float>(nibble(b.code, i) - 8) * scale;
 }
 
+LQ_HD void store_codes(const std::uint8_t* code, BlockQ4_0& b) { store_nibbles(code, b.code); }
+
 LQ_HD void encode(const float* x, const Importance& hints, BlockQ4_0& b) {
   constexpr int n = BlockQ4_0::kValues;
   std::uint8_t code[n];
@@ -38,7 +40,7 @@ LQ_HD void encode(const float* x, const Importance& hints, BlockQ4_0& b) {
     }
   }
   b.scale = float_to_half(scale);
-  store_nibbles(code, b.code);
+  store_codes(code, b);
 }
 
 LQ_HD bool valid(const BlockQ4_0& b) { return half_is_finite(b.scale); }

@@ -22,6 +22,8 @@ LQ_HD void decode(const BlockQ4_1& b, float* out) {
     out[i] = static_cast<float>(nibble(b.code, i)) * scale + low;
 }
 
+LQ_HD void store_codes(const std::uint8_t* code, BlockQ4_1& b) { store_nibbles(code, b.code); }
+
 LQ_HD void encode(const float* x, const Importance& hints, BlockQ4_1& b) {
   constexpr int n = BlockQ4_1::kValues;
   std::uint8_t code[n];
@@ -38,7 +40,7 @@ LQ_HD void encode(const float* x, const Importance& hints, BlockQ4_1& b) {
   }
   b.scale = float_to_half(range.scale);
   b.low = float_to_half(range.low);
-  store_nibbles(code, b.code);
+  store_codes(code, b);
 }
 
 LQ_HD bool valid(const BlockQ4_1& b) { return half_is_finite(b.scale) && half_is_finite(b.low); }

@@ -23,10 +23,15 @@ LQ_HD void decode(const BlockQ4_K& b, float* out) {
   }
 }
 
+LQ_HD void store_codes(const std::uint8_t* code, BlockQ4_K& b) { store_nibble_pairs(code, b.code); }
+
+/// Candidates of the search without an importance matrix.
+LQ_HD AffineCandidates q4_k_candidates() { return {-1.0f, 0.1f, 20}; }
+
 LQ_HD void encode(const float* x, const Importance& hints, BlockQ4_K& b) {
   std::uint8_t code[BlockQ4_K::kValues];
-  encode_groups<15>(x, hints, {-1.0f, 0.1f, 20}, b.groups, code);
-  store_nibble_pairs(code, b.code);
+  encode_groups<15>(x, hints, q4_k_candidates(), b.groups, code);
+  store_codes(code, b);
 }
 
 LQ_HD bool valid(const BlockQ4_K& b) { return valid(b.groups); }

@@ -22,6 +22,11 @@ LQ_HD void decode(const BlockQ5_0& b, float* out) {
     out[i] = static_cast<float>((nibble(b.code, i) | fifth_bit(b.high, i)) - 16) * scale;
 }
 
+LQ_HD void store_codes(const std::uint8_t* code, BlockQ5_0& b) {
+  store_fifth_bits(code, b.high);
+  store_nibbles(code, b.code);
+}
+
 LQ_HD void encode(const float* x, const Importance& hints, BlockQ5_0& b) {
   constexpr int n = BlockQ5_0::kValues;
   std::uint8_t code[n];
@@ -39,8 +44,7 @@ LQ_HD void encode(const float* x, const Importance& hints, BlockQ5_0& b) {
     }
   }
   b.scale = float_to_half(scale);
-  store_fifth_bits(code, b.high);
-  store_nibbles(code, b.code);
+  store_codes(code, b);
 }
 
 LQ_HD bool valid(const BlockQ5_0& b) { return half_is_finite(b.scale); }

@@ -23,6 +23,11 @@ LQ_HD void decode(const BlockQ5_1& b, float* out) {
     out[i] = static_cast<float>(nibble(b.code, i) | fifth_bit(b.high, i)) * scale + low;
 }
 
+LQ_HD void store_codes(const std::uint8_t* code, BlockQ5_1& b) {
+  store_fifth_bits(code, b.high);
+  store_nibbles(code, b.code);
+}
+
 LQ_HD void encode(const float* x, const Importance& hints, BlockQ5_1& b) {
   constexpr int n = BlockQ5_1::kValues;
   std::uint8_t code[n];
@@ -38,8 +43,7 @@ LQ_HD void encode(const float* x, const Importance& hints, BlockQ5_1& b) {
   }
   b.scale = float_to_half(range.scale);
   b.low = float_to_half(range.low);
-  store_fifth_bits(code, b.high);
-  store_nibbles(code, b.code);
+  store_codes(code, b);
 }
 
 LQ_HD bool valid(const BlockQ5_1& b) { return half_is_finite(b.scale) && half_is_finite(b.low); }

@@ -26,15 +26,22 @@ LQ_HD void decode(const BlockQ5_K& b, float* out) {
   }
 }
 
-LQ_HD void encode(const float* x, const Importance& hints, BlockQ5_K& b) {
-  std::uint8_t code[BlockQ5_K::kValues];
-  encode_groups<31>(x, hints, {-0.5f, 0.1f, 15}, b.groups, code);
+LQ_HD void store_codes(const std::uint8_t* code, BlockQ5_K& b) {
   store_nibble_pairs(code, b.code);
   for (int l = 0; l < 32; ++l) {
     int bits = 0;
     for (int j = 0; j < 8; ++j) bits |= (code[32 * j + l] >> 4) << j;
     b.high[l] = static_cast<std::uint8_t>(bits);
   }
+}
+
+/// Candidates of the search without an importance matrix.
+LQ_HD AffineCandidates q5_k_candidates() { return {-0.5f, 0.1f, 15}; }
+
+LQ_HD void encode(const float* x, const Importance& hints, BlockQ5_K& b) {
+  std::uint8_t code[BlockQ5_K::kValues];
+  encode_groups<31>(x, hints, q5_k_candidates(), b.groups, code);
+  store_codes(code, b);
 }
 
 LQ_HD bool valid(const BlockQ5_K& b) { return valid(b.groups); }

@@ -46,6 +46,23 @@ LQ_HD void decode(const BlockQ6_K& b, float* out) {
   }
 }
 
+/// Stores the scales of the groups as 8-bit multiples of a common unit. False: too small to store,
+/// the block is set to zeros.
+LQ_HD bool store_group_scales(const float* scales, BlockQ6_K& b) {
+  const float peak = peak_value(scales, BlockQ6_K::kGroups);
+  if (fabsf(peak) < kTinyGroup) {
+    b = BlockQ6_K{};
+    return false;
+  }
+  const float inverse = -128 / peak;
+  b.scale = float_to_half(1 / inverse);
+  for (int j = 0; j < BlockQ6_K::kGroups; ++j) {
+    const int rounded = round_even(inverse * scales[j]);
+    b.group_scale[j] = static_cast<std::int8_t>(rounded < 127 ? rounded : 127);
+  }
+  return true;
+}
+
 LQ_HD void encode(const float* x, const Importance& hints, BlockQ6_K& b) {
   constexpr int n = BlockQ6_K::kGroup, groups = BlockQ6_K::kGroups;
   std::uint8_t code[BlockQ6_K::kValues];
@@ -58,17 +75,9 @@ LQ_HD void encode(const float* x, const Importance& hints, BlockQ6_K& b) {
     for (int i = 0; i < n * groups; ++i) weight[i] = beside[i] * beside[i];
   }
   search_signed<n, groups, 32>(beside, weight, scales, code);
-  const float peak = peak_value(scales, groups);
-  if (fabsf(peak) < kTinyGroup) {
-    b = BlockQ6_K{};
-    return;
-  }
-  const float inverse = -128 / peak;
-  b.scale = float_to_half(1 / inverse);
+  if (!store_group_scales(scales, b)) return;
   const float scale = half_to_float(b.scale);
   for (int j = 0; j < groups; ++j) {
-    const int rounded = round_even(inverse * scales[j]);
-    b.group_scale[j] = static_cast<std::int8_t>(rounded < 127 ? rounded : 127);
     const float step = scale * static_cast<float>(b.group_scale[j]);
     if (step == 0) continue;
     for (int i = n * j; i < n * (j + 1); ++i)

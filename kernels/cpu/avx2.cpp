@@ -1,10 +1,10 @@
 // AVX2 with FMA and F16C: 8 floats at a time.
 #include <math.h>
 
-#include "kernels/blocks/all_blocks.h"
-#include "kernels/blocks/rows.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/ops/attention_avx2.h"
+#include "kernels/cpu/ops/encode_table.h"
+#include "kernels/cpu/ops/lanes_avx2.h"
 #include "kernels/cpu/ops/matmul_avx2.h"
 
 namespace lq::kernels {
@@ -64,16 +64,14 @@ void to_half_avx2(const float* x, std::size_t n, std::uint16_t* y) noexcept {
   for (; i < n; ++i) y[i] = float_to_half(x[i]);
 }
 
+void encode_f16_avx2(const float* row, const float*, void* blocks, std::size_t n_values) noexcept {
+  to_half_avx2(row, n_values, static_cast<std::uint16_t*>(blocks));
+}
+
 consteval KernelTable make_table() {
   KernelTable table{.name = "avx2"};
-  // The definitions themselves, compiled for this set; better ones follow.
-#define LQ_DTYPE(id, name, Block, gguf_id, max_rmse)             \
-  table.encode[static_cast<int>(DType::id)] = encode_row<Block>; \
-  table.decode[static_cast<int>(DType::id)] = decode_row<Block>;
-#define LQ_STORAGE(id, name, gguf_id, values, bytes)
-#include "kernels/blocks/dtypes.def"
-#undef LQ_DTYPE
-#undef LQ_STORAGE
+  set_codecs<LanesAvx2>(table);
+  table.encode[static_cast<int>(DType::F16)] = encode_f16_avx2;
   table.matmul[static_cast<int>(DType::F32)] = matmul_avx2<BlockF32>;
   table.matmul[static_cast<int>(DType::F16)] = matmul_avx2<BlockF16>;
   table.matmul[static_cast<int>(DType::BF16)] = matmul_avx2<BlockBF16>;

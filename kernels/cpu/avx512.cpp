@@ -1,0 +1,22 @@
+// AVX-512 (F, BW, DQ, VL): 16 floats at a time where encoders search. The rest is avx2's.
+#include <math.h>
+
+#include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/ops/encode_table.h"
+#include "kernels/cpu/ops/lanes_avx512.h"
+
+namespace lq::kernels {
+namespace {
+
+consteval KernelTable make_table() {
+  KernelTable table{.name = "avx512"};
+  set_codecs<LanesAvx512>(table);
+  table.encode[static_cast<int>(DType::F16)] = nullptr;
+  return table;
+}
+
+}  // namespace
+
+extern constinit const KernelTable kAvx512Kernels = make_table();
+
+}  // namespace lq::kernels

@@ -1,0 +1,57 @@
+#pragma once
+// The encoders and decoders of a set whose lanes are Lanes: every type's own functions compiled for
+// the set, and what is written for it.
+#include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/ops/encode_affine_lanes.h"
+#include "kernels/cpu/ops/encode_flat_avx2.h"
+#include "kernels/cpu/ops/encode_signed_lanes.h"
+#include "kernels/cpu/ops/encode_small_lanes.h"
+
+namespace lq::kernels {
+namespace {
+
+template <class Lanes, class Block, int kRange>
+void encode_symmetric(const float* row, const float* importance, void* blocks,
+                      std::size_t n_values) noexcept {
+  if (importance)
+    encode_signed_small<Lanes, Block, kRange>(row, importance, blocks, n_values);
+  else
+    encode_symmetric_avx2<Block, kRange>(row, blocks, n_values);
+}
+
+template <class Lanes, class Block, int kMax>
+void encode_range(const float* row, const float* importance, void* blocks,
+                  std::size_t n_values) noexcept {
+  if (importance)
+    encode_affine_small<Lanes, Block, kMax>(row, importance, blocks, n_values);
+  else
+    encode_range_avx2<Block, kMax>(row, blocks, n_values);
+}
+
+template <class Lanes>
+consteval void set_codecs(KernelTable& table) {
+#define LQ_DTYPE(id, name, Block, gguf_id, max_rmse)             \
+  table.encode[static_cast<int>(DType::id)] = encode_row<Block>; \
+  table.decode[static_cast<int>(DType::id)] = decode_row<Block>;
+#define LQ_STORAGE(id, name, gguf_id, values, bytes)
+#include "kernels/blocks/dtypes.def"
+#undef LQ_DTYPE
+#undef LQ_STORAGE
+  const auto encode = [&](DType type, EncodeFn function) {
+    table.encode[static_cast<int>(type)] = function;
+  };
+  encode(DType::Q8_0, encode_q8_0_avx2);
+  encode(DType::Q4_0, encode_symmetric<Lanes, BlockQ4_0, 8>);
+  encode(DType::Q5_0, encode_symmetric<Lanes, BlockQ5_0, 16>);
+  encode(DType::Q4_1, encode_range<Lanes, BlockQ4_1, 15>);
+  encode(DType::Q5_1, encode_range<Lanes, BlockQ5_1, 31>);
+  encode(DType::Q2_K, encode_affine_lanes<Lanes, BlockQ2_K>);
+  encode(DType::Q3_K, encode_q3_k_lanes<Lanes>);
+  encode(DType::Q4_K, encode_affine_lanes<Lanes, BlockQ4_K>);
+  encode(DType::Q5_K, encode_affine_lanes<Lanes, BlockQ5_K>);
+  encode(DType::Q6_K, encode_q6_k_lanes<Lanes>);
+  table.decode[static_cast<int>(DType::F16)] = decode_f16_avx2;
+}
+
+}  // namespace
+}  // namespace lq::kernels
