@@ -1,5 +1,5 @@
 # Made by lq-convert --generate fish; do not edit.
-complete -c lq-convert -n __fish_use_subcommand -a inspect -d 'show what is inside a GGUF file or a model folder'
+complete -c lq-convert -n __fish_use_subcommand -a inspect -d 'show what is inside a GGUF file, a model folder or an importance matrix'
 complete -c lq-convert -n 'not __fish_seen_subcommand_from inspect' -s o -l outfile -l output -r -F -d 'file to write; {ftype} stands for the type; without it a conventional name in the model'\''s folder'
 complete -c lq-convert -n 'not __fish_seen_subcommand_from inspect' -l outtype -x -a 'auto f32 f16 bf16 q8_0' -d 'type of the matrices; auto keeps that of the checkpoint (F16 for F32)'
 complete -c lq-convert -n 'not __fish_seen_subcommand_from inspect' -l vocab-only -d 'write the tokenizer without tensors; MODEL may then be a tokenizer.model file'

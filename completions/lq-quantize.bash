@@ -3,6 +3,13 @@ _lq_quantize() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
   local words command=${COMP_WORDS[1]}
   case "$command" in
+    imatrix-merge)
+      case "$prev" in
+        -o|--output) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+        -c|--ctx) COMPREPLY=(); return ;;
+        --color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+      esac
+      words='--output --ctx --force --json --color --quiet --help --version' ;;
     *)
       case "$prev" in
         --tensor-type) COMPREPLY=(); return ;;
@@ -11,13 +18,24 @@ _lq_quantize() {
         --max-fallback) COMPREPLY=(); return ;;
         --report) COMPREPLY=($(compgen -f -- "$cur")); return ;;
         --mem) COMPREPLY=(); return ;;
+        --imatrix) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+        --calibrate) COMPREPLY=(); return ;;
+        --save-imatrix) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+        -c|--ctx) COMPREPLY=(); return ;;
+        --chunks) COMPREPLY=(); return ;;
+        --include-weights) COMPREPLY=(); return ;;
+        --exclude-weights) COMPREPLY=(); return ;;
+        --on-missing) COMPREPLY=($(compgen -W 'error raise uniform' -- "$cur")); return ;;
+        --min-expert-tokens) COMPREPLY=(); return ;;
         -t|--threads) COMPREPLY=(); return ;;
         --color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
       esac
-      words='--dry-run --list --pure --tensor-type --output-tensor-type --token-embedding-type --leave-output-tensor --allow-requantize --max-fallback --report --mem --threads --force --json --color --quiet --help --version' ;;
+      words='--dry-run --list --pure --tensor-type --output-tensor-type --token-embedding-type --leave-output-tensor --allow-requantize --max-fallback --report --resume --mem --imatrix --calibrate --save-imatrix --ctx --chunks --process-output --parse-special --include-weights --exclude-weights --on-missing --min-expert-tokens --threads --force --json --color --quiet --help --version' ;;
   esac
   if [[ $cur == -* ]]; then
     COMPREPLY=($(compgen -W "$words" -- "$cur"))
+  elif [[ $COMP_CWORD == 1 ]]; then
+    COMPREPLY=($(compgen -W 'imatrix-merge' -f -- "$cur"))
   else
     COMPREPLY=($(compgen -f -- "$cur"))
   fi

@@ -135,7 +135,9 @@ void execute(const Context& context) {
 }
 
 void declare_inspect(CLI::App& app) {
-  app.add_option("MODEL", options.input, "GGUF file or folder of a Hugging Face model")->required();
+  app.add_option("MODEL", options.input,
+                 "GGUF file, folder of a Hugging Face model, or importance matrix")
+      ->required();
   app.add_flag("--metadata", options.parts.metadata, "show the metadata");
   app.add_flag("--tensors", options.parts.tensors, "show every tensor");
   app.add_flag("--tokens", options.parts.tokens, "show the vocabulary");
@@ -169,7 +171,7 @@ constexpr lq::cli::Example kExamples[] = {
 };
 constexpr lq::cli::Command kCommands[] = {
     {.name = "inspect",
-     .summary = "show what is inside a GGUF file or a model folder",
+     .summary = "show what is inside a GGUF file, a model folder or an importance matrix",
      .declare = declare_inspect,
      .execute = execute_inspect,
      .common = {.threads = false, .force = false}},

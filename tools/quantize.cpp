@@ -8,6 +8,7 @@
 #include "lib/base/quote.h"
 #include "lib/io/text_file.h"
 #include "tools/cli/options.h"
+#include "tools/quantize_importance.h"
 #include "tools/quantize_options.h"
 
 namespace {
@@ -16,21 +17,28 @@ using lq::ErrorKind;
 using lq::fail;
 
 lq::tools::QuantizeArguments options;
+lq::tools::ImportanceArguments importance;
 
-void declare(CLI::App& app) { lq::tools::declare_quantize(app, options); }
+void declare(CLI::App& app) {
+  lq::tools::declare_quantize(app, options);
+  lq::tools::declare_importance(app, importance);
+}
 
 void print_list(bool json) {
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
-  std::string text = "type      default  output  number\n";
+  std::string text = "type      default  output  number  importance\n";
   for (const std::string& name : lq::usable_recipe_names()) {
     const lq::Recipe& recipe = *lq::find_recipe(name);
     const std::string type = lq::traits(recipe.type).name, output = lq::traits(recipe.output).name;
     rows.push_back({{"name", name},
                     {"default_type", type},
                     {"output_type", output},
-                    {"file_type", recipe.file_type}});
+                    {"file_type", recipe.file_type},
+                    {"needs_importance", recipe.needs_importance}});
+    const std::string number = std::to_string(recipe.file_type);
     text += name + std::string(10 - name.size(), ' ') + type + std::string(9 - type.size(), ' ') +
-            output + std::string(8 - output.size(), ' ') + std::to_string(recipe.file_type) + "\n";
+            output + std::string(8 - output.size(), ' ') + number +
+            (recipe.needs_importance ? std::string(8 - number.size(), ' ') + "needed" : "") + "\n";
   }
   text += "COPY      every tensor as it is\n";
   const nlohmann::ordered_json list = {
@@ -69,6 +77,10 @@ nlohmann::ordered_json envelope(const lq::Plan& plan, const lq::WriteOptions& wr
   return json;
 }
 
+void show_warnings(const lq::Plan& plan, lq::cli::TerminalMonitor& monitor) {
+  for (const std::string& warning : plan.warnings) monitor.warning(warning);
+}
+
 void check_fallbacks(const lq::Plan& plan, lq::cli::TerminalMonitor& monitor) {
   const double percent = lq::fallback_percent(plan);
   if (percent > options.max_fallback)
@@ -94,18 +106,64 @@ void write(const lq::Plan& plan, const lq::WriteOptions& writing,
   monitor.note(note.str());
 }
 
-/// Both files that are written are seen to before the work.
+/// All files that are written are seen to before the work.
 void check_outputs(const lq::TensorSource& source, lq::Existing existing) {
-  if (options.dry_run) return;
   std::vector<std::filesystem::path> inputs = source.files();
+  for (const std::string& file : {importance.imatrix, importance.calibrate})
+    if (!file.empty() && file != "-") inputs.emplace_back(file);
+  lq::tools::check_importance_arguments(importance, existing, options.resume, inputs);
+  if (options.dry_run) return;
   lq::check_output(options.output, existing, inputs);
+  if (!importance.save.empty() && std::filesystem::weakly_canonical(importance.save) ==
+                                      std::filesystem::weakly_canonical(options.output))
+    fail(ErrorKind::usage, "--save-imatrix and the output are the same file");
   if (options.report.empty() || options.report == "-") return;
   inputs.emplace_back(options.output);
   lq::check_output(options.report, existing, inputs);
 }
 
+/// `lq-quantize IN --calibrate TEXT --save-imatrix FILE`
+bool only_measures() {
+  return options.output.empty() && options.type.empty() && importance.measures() &&
+         !importance.save.empty();
+}
+
+void measure(const lq::cli::Context& context) {
+  if (options.input.empty()) fail(ErrorKind::usage, "INPUT is required");
+  const std::filesystem::path inputs[] = {options.input, importance.calibrate};
+  const auto existing = context.force ? lq::Existing::replace : lq::Existing::refuse;
+  lq::tools::check_importance_arguments(importance, existing, options.resume, inputs);
+  const auto matrix =
+      lq::tools::obtain_importance(importance, options.input, options.resume, context);
+  if (!context.json) return;
+  const nlohmann::ordered_json json = {{"schema", "lq.quantize.importance/1"},
+                                       {"lq_version", lq::build_info().version},
+                                       {"output", importance.save},
+                                       {"entries", matrix->entries.size()},
+                                       {"chunk_count", matrix->chunk_count},
+                                       {"chunk_size", matrix->chunk_size}};
+  lq::cli::print(json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) +
+                 "\n");
+}
+
+/// The plan, after importance was read or measured. What is wrong without it is found before.
+lq::Plan make_plan(const lq::TensorSource& source, lq::QuantizeOptions wanted,
+                   const lq::WriteOptions& writing, const lq::cli::Context& context) {
+  if (importance.measures()) {
+    wanted.importance = lq::tools::importance_options(importance, nullptr);
+    lq::Plan plan = lq::make_quantize_plan(source, wanted);
+    lq::peak_memory_bytes(plan, writing);
+    if (options.dry_run) return plan;
+  }
+  const auto matrix =
+      lq::tools::obtain_importance(importance, options.input, options.resume, context);
+  wanted.importance = lq::tools::importance_options(importance, matrix ? &*matrix : nullptr);
+  return lq::make_quantize_plan(source, wanted);
+}
+
 void execute(const lq::cli::Context& context) {
   if (options.list) return print_list(context.json);
+  if (only_measures()) return measure(context);
   settle_positionals();
   const lq::QuantizeOptions wanted = lq::tools::quantize_options(options);
   if (options.output.empty())
@@ -122,9 +180,10 @@ void execute(const lq::cli::Context& context) {
       .check_copies = true,
       .report = options.report.empty() ? nullptr : &reports};
   check_outputs(*source, writing.existing);
-  const lq::Plan plan = lq::make_quantize_plan(*source, wanted);
+  const lq::Plan plan = make_plan(*source, wanted, writing, context);
   if (options.dry_run && !context.json)
     lq::cli::print(lq::plan_text(plan, options.output, writing));
+  show_warnings(plan, context.monitor);
   check_fallbacks(plan, context.monitor);
   if (!options.dry_run) write(plan, writing, context.monitor);
   if (!options.report.empty() && !options.dry_run)
@@ -140,12 +199,36 @@ constexpr const char* kDescription[] = {
     "the output appears under its name only when it is complete.",
     "Rows that are not whole blocks of the wanted type get another one that fits; --dry-run shows "
     "which tensors and why. Weights that are not finite numbers are an error.",
+    "With importance (--imatrix, --calibrate) bits go where they matter: the error of a column "
+    "counts as much as the squares of what it is multiplied with. The smallest types are only made "
+    "with it. Entries of a wrong size, sums that are negative or not finite, and tensors that need "
+    "importance and have none are reported before anything is written; so are, as warnings, the "
+    "other tensors without an entry and experts that were hardly ever chosen. An expert without a "
+    "token gets the same weight for all columns, and so does a matrix whose sums are all zero.",
+    "--calibrate runs INPUT over a text, in chunks of --ctx tokens, each read by itself with the "
+    "begin token first where the model has one. INPUT has to be of a family that lq-run runs; give "
+    "it the model in full precision. With --save-imatrix the sums are written every half minute "
+    "and "
+    "when the work is interrupted; --resume then goes on after the last whole chunk, with the same "
+    "model, text and --ctx, and the result has the same bytes as that of an uninterrupted run.",
 };
 constexpr lq::cli::Example kExamples[] = {
     {"lq-quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M", "Quantize to about 4.8 bits a weight"},
     {"lq-quantize --dry-run model-f16.gguf Q3_K_M", "Show the type of every tensor and the size"},
     {"lq-quantize model-f16.gguf out.gguf Q4_K_S --tensor-type 'ffn_down=q6_k'",
      "More bits for some tensors"},
+    {"lq-quantize model-f16.gguf out.gguf IQ2_XS --imatrix model.imatrix.gguf",
+     "Few bits, spent where they matter"},
+    {"lq-quantize model-f16.gguf out.gguf Q3_K_M --calibrate text.txt --save-imatrix im.gguf",
+     "Measure what matters, keep it, and quantize"},
+    {"lq-quantize imatrix-merge one.gguf two.gguf -o both.gguf", "Add up two importance matrices"},
+};
+constexpr lq::cli::Command kCommands[] = {
+    {.name = "imatrix-merge",
+     .summary = "add up importance matrices that were measured on several texts",
+     .declare = lq::tools::declare_merge,
+     .execute = lq::tools::execute_merge,
+     .common = {.threads = false}},
 };
 
 }  // namespace
@@ -156,6 +239,7 @@ int main(int argc, char** argv) {
                        .description = kDescription,
                        .examples = kExamples,
                        .declare = declare,
-                       .execute = execute},
+                       .execute = execute,
+                       .commands = kCommands},
                       argc, argv);
 }

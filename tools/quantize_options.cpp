@@ -73,6 +73,9 @@ void declare_quantize(CLI::App& app, QuantizeArguments& arguments) {
   app.add_option("--report", arguments.report,
                  "write what was done and how far the stored values are from what they were")
       ->type_name("FILE.json");
+  app.add_flag("--resume", arguments.resume,
+               "go on where an interrupted run stopped: after the chunks that are in the file of "
+               "--save-imatrix");
   app.add_option("--mem", arguments.memory, "bound of working memory (default 128M)")
       ->type_name("SIZE")
       ->transform(cli::size());

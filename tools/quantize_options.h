@@ -11,6 +11,7 @@ struct QuantizeArguments {
   std::vector<std::string> tensor_types;
   std::string output_type, embedding_type, report;
   bool pure = false, leave_output = false, allow_requantize = false, dry_run = false, list = false;
+  bool resume = false;
   double max_fallback = 100;
   std::uint64_t memory = 0;
 };

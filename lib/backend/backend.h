@@ -63,7 +63,7 @@ struct QkvStage {
   RopeArgs rope;
   int first_position = 0;  ///< of x's first row
   CacheView cache;
-  View normed, q, k, v;  ///< scratch; q is the result
+  View normed, q, k, v;  ///< scratch; q is the result, normed keeps norm(x)
 };
 
 struct AttentionStage {
@@ -90,7 +90,7 @@ struct GatedUpStage {
   const float* norm = nullptr;
   float eps = 0;
   WeightView gate, up;
-  View normed, gate_out, up_out;  ///< scratch; gate_out is the result
+  View normed, gate_out, up_out;  ///< scratch; gate_out is the result, normed keeps norm(x)
 };
 
 /// logits = W norm(x).
@@ -99,7 +99,7 @@ struct HeadStage {
   const float* norm = nullptr;
   float eps = 0;
   WeightView weight;
-  View normed, logits;
+  View normed, logits;  ///< normed keeps norm(x)
 };
 
 /// Operations are what a new backend must have; stages are what the decoder calls. The base class

@@ -88,6 +88,7 @@ void Decoder::layer(int index, int n_tokens, const KvSequence& sequence) {
                 .q = rows(q_, n_tokens),
                 .k = rows(k_, n_tokens),
                 .v = rows(v_, n_tokens)});
+  observe({&w.query, &w.key, &w.value}, rows(normed_, n_tokens));
   backend_.attention({.q = rows(q_, n_tokens),
                       .cache = cache,
                       .n_heads = hparams_.n_heads,
@@ -97,11 +98,17 @@ void Decoder::layer(int index, int n_tokens, const KvSequence& sequence) {
                       .first_position = sequence.length(),
                       .scale = 1.0f / std::sqrt(static_cast<float>(hparams_.head_dim)),
                       .out = rows(attended_, n_tokens)});
+  observe({&w.output}, rows(attended_, n_tokens));
   backend_.project({.in = rows(attended_, n_tokens),
                     .weight = w.output,
                     .bias = w.output_bias,
                     .x = x,
                     .scratch = rows(projected_, n_tokens)});
+  feed_forward(w, x);
+}
+
+void Decoder::feed_forward(const LayerWeights& w, View x) {
+  const int n_tokens = x.rows;
   backend_.gated_up({.x = x,
                      .norm = w.ffn_norm,
                      .eps = hparams_.rms_eps,
@@ -110,11 +117,19 @@ void Decoder::layer(int index, int n_tokens, const KvSequence& sequence) {
                      .normed = rows(normed_, n_tokens),
                      .gate_out = rows(gate_, n_tokens),
                      .up_out = rows(up_, n_tokens)});
+  observe({&w.gate, &w.up}, rows(normed_, n_tokens));
+  observe({&w.down}, rows(gate_, n_tokens));
   backend_.project({.in = rows(gate_, n_tokens),
                     .weight = w.down,
                     .bias = nullptr,
                     .x = x,
                     .scratch = rows(projected_, n_tokens)});
+}
+
+void Decoder::observe(std::initializer_list<const WeightView*> weights, View input) {
+  if (!observer_) return;
+  backend_.synchronize();
+  for (const WeightView* weight : weights) observer_->on_matmul(*weight, input, {});
 }
 
 void Decoder::head(int first, int n_tokens, std::span<float> logits) {
@@ -128,6 +143,7 @@ void Decoder::head(int first, int n_tokens, std::span<float> logits) {
                    .weight = weights_.head,
                    .normed = rows(normed_, n),
                    .logits = rows(logits_, n)});
+    observe({&weights_.head}, rows(normed_, n));
     backend_.copy_out(
         reinterpret_cast<const std::byte*>(logits_.data),
         std::as_writable_bytes(logits.subspan(static_cast<std::size_t>(row - first) * n_vocab,

@@ -120,6 +120,7 @@ class Weights::Loader {
       backend_.copy_in(stored, buffers().back()->data());
       data = buffers().back()->data();
     }
+    weights_.names_.emplace(data, info.name);
     return {info.type, data, static_cast<int>(info.rows()), static_cast<int>(info.row_length())};
   }
 
@@ -163,6 +164,11 @@ class Weights::Loader {
 
 Weights::Weights(const TensorSource& source, const HParams& hparams, Backend& backend) {
   Loader(*this, source, hparams, backend).load();
+}
+
+std::string_view Weights::name_of(const WeightView& weight) const {
+  const auto at = names_.find(weight.data);
+  return at == names_.end() ? std::string_view() : std::string_view(at->second);
 }
 
 }  // namespace lq

@@ -1,7 +1,10 @@
 #pragma once
 // A model's tensors where the decoder will use them.
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/backend/backend.h"
@@ -37,6 +40,8 @@ class Weights {
   std::vector<LayerWeights> layers;
   int n_vocab = 0;
 
+  /// Name of the tensor that is `weight`; empty when it is none of this model's.
+  std::string_view name_of(const WeightView& weight) const;
   std::uint64_t bytes() const { return bytes_; }            ///< of all stored tensors
   std::uint64_t parameters() const { return parameters_; }  ///< values in all stored tensors
   /// Stored bytes that generating one token reads: all matrices but the embedding, whose row alone
@@ -46,6 +51,7 @@ class Weights {
  private:
   class Loader;
   std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::map<const std::byte*, std::string> names_;  ///< of matrices, by where they are
   std::uint64_t bytes_ = 0, parameters_ = 0, bytes_per_token_ = 0;
 };
 

@@ -12,6 +12,7 @@
 #include "lib/format/tensor_source.h"
 #include "lib/jobs/convert.h"
 #include "lib/jobs/convert_folder.h"
+#include "lib/jobs/importance_statistics.h"
 #include "lib/text/tokenizer_keys.h"
 
 namespace lq {
@@ -227,6 +228,7 @@ void print_rows(const std::vector<std::vector<std::string>>& rows, std::ostrings
 
 OrderedJson inspect_json(const std::filesystem::path& path, const InspectParts& parts,
                          Monitor& monitor) {
+  if (is_importance_file(path) && !parts.tensors && !parts.metadata) return importance_json(path);
   const Facts facts(path, parts, monitor);
   const bool all = !parts.tensors && !parts.metadata && !parts.tokens;
   OrderedJson out;
@@ -243,6 +245,7 @@ OrderedJson inspect_json(const std::filesystem::path& path, const InspectParts& 
 
 std::string inspect_text(const std::filesystem::path& path, const InspectParts& parts,
                          Monitor& monitor) {
+  if (is_importance_file(path) && !parts.tensors && !parts.metadata) return importance_text(path);
   const Facts facts(path, parts, monitor);
   std::ostringstream out;
   std::vector<std::vector<std::string>> rows = {{"file", plain(path.string())},

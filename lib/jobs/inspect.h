@@ -14,7 +14,8 @@ struct InspectParts {
 };
 
 /// lq.convert.inspect/1 without its envelope: path, format, files, metadata, tensors, tokens,
-/// totals. A folder's metadata are the members of config.json; its tokens are those that a
+/// totals. An importance matrix gives importance_json(), unless its tensors or metadata are asked
+/// for. A folder's metadata are the members of config.json; its tokens are those that a
 /// conversion would write. Throws Error(file | input | unsupported).
 OrderedJson inspect_json(const std::filesystem::path& path, const InspectParts& parts,
                          Monitor& monitor);

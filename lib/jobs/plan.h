@@ -47,7 +47,8 @@ struct PlannedTensor {
 /// A file to be written. Sources outlive the plan.
 struct Plan {
   Metadata metadata;
-  std::vector<PlannedTensor> tensors;  ///< in file order
+  std::vector<PlannedTensor> tensors;      ///< in file order
+  std::vector<std::string> warnings = {};  ///< what is unexpected but does not stop the work
 
   std::vector<TensorInfo> outputs() const;
   std::uint64_t file_bytes() const;

@@ -58,6 +58,7 @@ OrderedJson plan_json(const Plan& plan, const std::filesystem::path& output,
   json["total_bytes"] = plan.file_bytes();
   json["bits_per_weight"] = plan.bits_per_weight();
   json["fallbacks"] = plan.fallbacks();
+  json["warnings"] = plan.warnings;
   json["peak_memory_bytes"] = peak_memory_bytes(plan, options);
   const auto free = disk_free_bytes(output);
   json["disk_free_bytes"] = free ? OrderedJson(*free) : OrderedJson(nullptr);

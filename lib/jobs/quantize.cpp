@@ -55,9 +55,6 @@ const Recipe* find_quantize_type(std::string_view name) {
   if (!recipe) fail(ErrorKind::usage, "unknown type ", quote(name), "; types are ", listing());
   if (!has_codecs(*recipe))
     fail(ErrorKind::unsupported, "type ", recipe->name, " is not supported; types are ", listing());
-  if (recipe->needs_importance)
-    fail(ErrorKind::unsupported, "type ", recipe->name,
-         " needs an importance matrix, which is not supported; types are ", listing());
   return recipe;
 }
 
@@ -65,14 +62,21 @@ Plan make_quantize_plan(const TensorSource& source, const QuantizeOptions& optio
   std::vector<TensorInfo> sorted;
   const std::vector<std::size_t> order = quantized_order(source.tensors());
   for (const std::size_t i : order) sorted.push_back(source.tensors()[i]);
+  ImportanceUse importance(options.importance);
   std::vector<TypeDecision> decisions;
+  std::vector<ColumnWeights> weights(sorted.size());
   if (options.recipe) {
-    decisions = choose_types(*options.recipe, RecipeFacts::parse(source.metadata()), options.wishes,
-                             sorted);
+    RecipeFacts facts = RecipeFacts::parse(source.metadata());
+    facts.importance = importance.any();
+    decisions = choose_types(*options.recipe, facts, options.wishes, sorted);
+    weights = importance.assign(*options.recipe, sorted, decisions);
   } else {
     for (const TensorInfo& tensor : sorted) decisions.push_back({tensor.type, tensor.type, "copy"});
   }
-  Plan plan{.metadata = output_metadata(source, options.recipe), .tensors = {}};
+  Plan plan{.metadata = output_metadata(source, options.recipe),
+            .tensors = {},
+            .warnings = importance.warnings()};
+  importance.describe(plan.metadata);
   for (std::size_t i = 0; i < order.size(); ++i) {
     check_conversion(source, sorted[i], decisions[i].type, options.allow_requantize);
     PlannedTensor planned;
@@ -81,6 +85,7 @@ Plan make_quantize_plan(const TensorSource& source, const QuantizeOptions& optio
     planned.reason = decisions[i].reason;
     planned.source = &source;
     planned.source_index = order[i];
+    planned.importance = std::move(weights[i]);
     plan.tensors.push_back(std::move(planned));
   }
   return plan;

@@ -404,8 +404,27 @@ bool has_codecs(const Recipe& recipe) {
 std::vector<std::string> usable_recipe_names() {
   std::vector<std::string> names;
   for (const Recipe& recipe : kRecipes)
-    if (has_codecs(recipe) && !recipe.needs_importance) names.emplace_back(recipe.name);
+    if (has_codecs(recipe)) names.emplace_back(recipe.name);
   return names;
+}
+
+bool demands_importance(const Recipe& recipe, std::string_view tensor, DType type) {
+  if (tensor == "output.weight" || tensor == "token_embd.weight" ||
+      tensor == "per_layer_token_embd.weight")
+    return false;
+  switch (type) {
+    case DType::IQ1_S:
+    case DType::IQ1_M:
+    case DType::IQ2_XXS:
+    case DType::IQ2_XS:
+    case DType::IQ2_S:
+    case DType::IQ3_XXS:
+      return true;
+    case DType::Q2_K:  // a smaller mixture than the one that does without
+      return &recipe == &kRecipes[static_cast<int>(RecipeId::Q2_K_S)];
+    default:
+      return false;
+  }
 }
 
 RecipeFacts RecipeFacts::parse(const Metadata& metadata) {

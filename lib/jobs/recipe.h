@@ -20,7 +20,7 @@ struct Recipe {
   DType type;               ///< of everything that no rule names
   DType output;             ///< of output.weight, or of the token embedding when it is used as such
   DType embedding;          ///< of a token embedding beside an output of its own
-  bool needs_importance;    ///< only made with an importance matrix
+  bool needs_importance;    ///< gives most matrices a type that demands it
 
   bool quantizes() const;  ///< whether `type` is one that the rules apply to: not F32, F16, BF16
 };
@@ -34,8 +34,12 @@ const Recipe* find_recipe(std::string_view name);
 /// Whether every type that the recipe may give has a codec. Fallbacks not counted.
 bool has_codecs(const Recipe& recipe);
 
-/// Names of the recipes that can be made: all codecs are there, and no importance matrix is needed.
+/// Names of the recipes that can be made: all codecs are there.
 std::vector<std::string> usable_recipe_names();
+
+/// Whether a tensor of `type` in a file of this recipe is only made with importance: what so few
+/// bits make of it is of no use otherwise. Never of the embedding and the output.
+bool demands_importance(const Recipe& recipe, std::string_view tensor, DType type);
 
 /// What the rules ask about a model.
 struct RecipeFacts {
