@@ -140,7 +140,7 @@ void declare_merge(CLI::App& app) {
       ->required();
   app.add_option("-c,--ctx", merge_arguments.chunk_size,
                  "tokens of a chunk; without it those of the first file that says it, else 512")
-      ->check(cli::whole_number(1, 1 << 30));
+      ->check(cli::whole_number(1, 1 << 24));
 }
 
 void execute_merge(const cli::Context& context) {

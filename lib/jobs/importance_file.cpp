@@ -23,6 +23,7 @@ constexpr const char* kDatasets = "imatrix.datasets";
 constexpr const char* kChunkCount = "imatrix.chunk_count";
 constexpr const char* kChunkSize = "imatrix.chunk_size";
 constexpr std::int64_t kMostChunks = std::numeric_limits<std::int32_t>::max();
+constexpr std::int64_t kMostChunkTokens = 1 << 24;
 /// Counts are stored as binary32; more than this is no number of tokens.
 constexpr float kMostTokens = 9e15f;
 
@@ -79,7 +80,7 @@ ImportanceMatrix parse_gguf_form(std::span<const std::byte> bytes, const std::st
   matrix.name = name;
   matrix.datasets = metadata.strings(kDatasets);
   matrix.chunk_count = static_cast<int>(metadata.integer(kChunkCount, 0, kMostChunks));
-  matrix.chunk_size = static_cast<int>(metadata.integer(kChunkSize, 0, kMostChunks));
+  matrix.chunk_size = static_cast<int>(metadata.integer(kChunkSize, 0, kMostChunkTokens));
   std::map<std::string, StoredEntry> stored;
   for (std::size_t i = 0; i < file.tensors().size(); ++i) {
     const std::string& tensor = file.tensors()[i].name;
