@@ -176,8 +176,20 @@ std::vector<ColumnWeights> ImportanceUse::assign(const Recipe& recipe,
       without_.push_back(tensor.name);
     }
   }
+  warn_of_strangers(tensors);
   report();
   return result;
+}
+
+void ImportanceUse::warn_of_strangers(std::span<const TensorInfo> tensors) {
+  const auto n_known = std::count_if(tensors.begin(), tensors.end(), [this](const TensorInfo& t) {
+    return find(t.name) != nullptr;
+  });
+  const std::size_t n = entries_.size() - static_cast<std::size_t>(n_known);
+  if (n > 0)
+    warnings_.push_back(options_.matrix->name + ": " + std::to_string(n) + " of its " +
+                        std::to_string(entries_.size()) +
+                        " entries are of tensors that this model does not have");
 }
 
 void ImportanceUse::report() {

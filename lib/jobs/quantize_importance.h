@@ -65,6 +65,7 @@ class ImportanceUse {
   void warn_of_experts(const std::string& name, const ImportanceEntry& entry);
   bool settle_missing(const Recipe& recipe, const TensorInfo& tensor, TypeDecision& decision,
                       ColumnWeights& weights) const;
+  void warn_of_strangers(std::span<const TensorInfo> tensors);
   void report();
 
   const ImportanceOptions& options_;
