@@ -13,9 +13,13 @@ _lq_quantize() {
     *)
       case "$prev" in
         --tensor-type) COMPREPLY=(); return ;;
+        --tensor-type-file) COMPREPLY=($(compgen -f -- "$cur")); return ;;
         --output-tensor-type) COMPREPLY=($(compgen -W 'F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K' -- "$cur")); return ;;
         --token-embedding-type) COMPREPLY=($(compgen -W 'F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K' -- "$cur")); return ;;
         --max-fallback) COMPREPLY=(); return ;;
+        --override-kv) COMPREPLY=(); return ;;
+        --prune-layers) COMPREPLY=(); return ;;
+        --part) COMPREPLY=(); return ;;
         --report) COMPREPLY=($(compgen -f -- "$cur")); return ;;
         --mem) COMPREPLY=(); return ;;
         --imatrix) COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -30,7 +34,7 @@ _lq_quantize() {
         -t|--threads) COMPREPLY=(); return ;;
         --color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
       esac
-      words='--dry-run --list --pure --tensor-type --output-tensor-type --token-embedding-type --leave-output-tensor --allow-requantize --max-fallback --report --resume --mem --imatrix --calibrate --save-imatrix --ctx --chunks --process-output --parse-special --include-weights --exclude-weights --on-missing --min-expert-tokens --threads --force --json --color --quiet --help --version' ;;
+      words='--dry-run --list --pure --tensor-type --tensor-type-file --output-tensor-type --token-embedding-type --leave-output-tensor --allow-requantize --max-fallback --override-kv --prune-layers --keep-split --part --resume --report --mem --imatrix --calibrate --save-imatrix --ctx --chunks --process-output --parse-special --include-weights --exclude-weights --on-missing --min-expert-tokens --threads --force --json --color --quiet --help --version' ;;
   esac
   if [[ $cur == -* ]]; then
     COMPREPLY=($(compgen -W "$words" -- "$cur"))

@@ -1,4 +1,5 @@
 // lq-quantize: a model's weights in fewer bits.
+#include <algorithm>
 #include <chrono>
 #include <iomanip>
 #include <nlohmann/json.hpp>
@@ -7,6 +8,8 @@
 #include "lib/base/build_info.h"
 #include "lib/base/quote.h"
 #include "lib/io/text_file.h"
+#include "lib/jobs/journal.h"
+#include "lib/jobs/plan_files.h"
 #include "tools/cli/options.h"
 #include "tools/quantize_importance.h"
 #include "tools/quantize_options.h"
@@ -99,27 +102,53 @@ void write(const lq::Plan& plan, const lq::WriteOptions& writing,
   lq::write_plan(plan, options.output, writing, monitor);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   std::ostringstream note;
-  note << "wrote " << options.output << ": " << std::fixed << std::setprecision(2)
-       << plan.bits_per_weight() << " bits per weight, "
+  const auto files = lq::share_files(plan, options.output, writing.share);
+  note << "wrote " << files.front().string()
+       << (files.size() > 1 ? " and " + std::to_string(files.size() - 1) + " more" : "") << ": "
+       << std::fixed << std::setprecision(2) << plan.bits_per_weight() << " bits per weight, "
        << lq::cli::human_bytes(static_cast<double>(plan.file_bytes())) << ", " << seconds.count()
        << " s";
   monitor.note(note.str());
 }
 
-/// All files that are written are seen to before the work.
-void check_outputs(const lq::TensorSource& source, lq::Existing existing) {
+std::vector<std::filesystem::path> input_files(const lq::TensorSource& source) {
   std::vector<std::filesystem::path> inputs = source.files();
   for (const std::string& file : {importance.imatrix, importance.calibrate})
     if (!file.empty() && file != "-") inputs.emplace_back(file);
-  lq::tools::check_importance_arguments(importance, existing, options.resume, inputs);
+  return inputs;
+}
+
+/// Everything that is written is seen to before the work.
+void check_outputs(const lq::Plan& plan, const lq::TensorSource& source,
+                   const lq::WriteOptions& writing) {
   if (options.dry_run) return;
-  lq::check_output(options.output, existing, inputs);
-  if (!importance.save.empty() && std::filesystem::weakly_canonical(importance.save) ==
-                                      std::filesystem::weakly_canonical(options.output))
-    fail(ErrorKind::usage, "--save-imatrix and the output are the same file");
+  std::vector<std::filesystem::path> inputs = input_files(source);
+  const auto outputs = lq::share_files(plan, options.output, writing.share);
+  // A run that was stopped while it named its files is continued with some of them there.
+  std::error_code ignored;
+  const bool continues =
+      writing.resume && std::filesystem::exists(lq::journal_path(outputs.front()), ignored);
+  for (const auto& output : outputs)
+    lq::check_output(output, continues ? lq::Existing::replace : writing.existing, inputs);
+  for (const auto& output : outputs)
+    if (!importance.save.empty() && std::filesystem::weakly_canonical(importance.save) ==
+                                        std::filesystem::weakly_canonical(output))
+      fail(ErrorKind::usage, "--save-imatrix and the output are the same file");
   if (options.report.empty() || options.report == "-") return;
-  inputs.emplace_back(options.output);
-  lq::check_output(options.report, existing, inputs);
+  inputs.insert(inputs.end(), outputs.begin(), outputs.end());
+  lq::check_output(options.report, writing.existing, inputs);
+}
+
+/// Patterns that change nothing are likely to be mistakes.
+void warn_of_unused_patterns(const lq::Plan& plan, const lq::QuantizeOptions& wanted,
+                             lq::cli::TerminalMonitor& monitor) {
+  for (const lq::TypePattern& pattern : wanted.wishes.patterns) {
+    const std::string reason = "--tensor-type " + pattern.regex;
+    if (std::none_of(plan.tensors.begin(), plan.tensors.end(), [&](const auto& tensor) {
+          return tensor.reason == reason || tensor.reason.starts_with(reason + ": ");
+        }))
+      monitor.warning("--tensor-type " + lq::quote(pattern.regex) + " decides on no tensor");
+  }
 }
 
 /// `lq-quantize IN --calibrate TEXT --save-imatrix FILE`
@@ -149,22 +178,28 @@ void measure(const lq::cli::Context& context) {
 /// The plan, after importance was read or measured. What is wrong without it is found before.
 lq::Plan make_plan(const lq::TensorSource& source, lq::QuantizeOptions wanted,
                    const lq::WriteOptions& writing, const lq::cli::Context& context) {
+  lq::tools::check_importance_arguments(importance, writing.existing, options.resume,
+                                        input_files(source));
   if (importance.measures()) {
     wanted.importance = lq::tools::importance_options(importance, nullptr);
     lq::Plan plan = lq::make_quantize_plan(source, wanted);
     lq::peak_memory_bytes(plan, writing);
+    check_outputs(plan, source, writing);
     if (options.dry_run) return plan;
   }
   const auto matrix =
       lq::tools::obtain_importance(importance, options.input, options.resume, context);
   wanted.importance = lq::tools::importance_options(importance, matrix ? &*matrix : nullptr);
-  return lq::make_quantize_plan(source, wanted);
+  lq::Plan plan = lq::make_quantize_plan(source, wanted);
+  check_outputs(plan, source, writing);
+  return plan;
 }
 
 void execute(const lq::cli::Context& context) {
   if (options.list) return print_list(context.json);
   if (only_measures()) return measure(context);
   settle_positionals();
+  lq::tools::check_arguments(options);
   const lq::QuantizeOptions wanted = lq::tools::quantize_options(options);
   if (options.output.empty())
     options.output = lq::default_output(options.input, wanted.recipe).string();
@@ -177,13 +212,15 @@ void execute(const lq::cli::Context& context) {
       .threads = context.threads,
       .existing = context.force ? lq::Existing::replace : lq::Existing::refuse,
       .memory_limit = options.memory,
+      .share = lq::tools::share_of(options),
+      .resume = options.resume,
       .check_copies = true,
       .report = options.report.empty() ? nullptr : &reports};
-  check_outputs(*source, writing.existing);
   const lq::Plan plan = make_plan(*source, wanted, writing, context);
   if (options.dry_run && !context.json)
     lq::cli::print(lq::plan_text(plan, options.output, writing));
   show_warnings(plan, context.monitor);
+  warn_of_unused_patterns(plan, wanted, context.monitor);
   check_fallbacks(plan, context.monitor);
   if (!options.dry_run) write(plan, writing, context.monitor);
   if (!options.report.empty() && !options.dry_run)
@@ -211,6 +248,18 @@ constexpr const char* kDescription[] = {
     "and "
     "when the work is interrupted; --resume then goes on after the last whole chunk, with the same "
     "model, text and --ctx, and the result has the same bytes as that of an uninterrupted run.",
+    "A model in several files is read whole, from any of them. With --keep-split every file gets "
+    "its own output, and none has its name before all are complete. --resume keeps finished work "
+    "beside the output and uses it only for the same input, options and version, after comparing "
+    "it with its checksums; the file is the same as that of one run.",
+    "The bytes are those of llama-quantize, with these exceptions. --prune-layers writes the data "
+    "of the layers that stay (there layers get new numbers with the data of others) and shortens "
+    "lists with a value for each layer. --override-kv refuses integers that 32 bits without a sign "
+    "cannot hold, numbers that are not finite, values of another kind than the model's and keys "
+    "that describe the file; there they are bent or written. Patterns of --tensor-type on the "
+    "command line come before those of a file. Options that contradict each other, layers that do "
+    "not exist and parts that do not belong together are errors. An existing output is replaced "
+    "only with --force, and an incomplete one never has the final name.",
 };
 constexpr lq::cli::Example kExamples[] = {
     {"lq-quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M", "Quantize to about 4.8 bits a weight"},
@@ -222,6 +271,8 @@ constexpr lq::cli::Example kExamples[] = {
     {"lq-quantize model-f16.gguf out.gguf Q3_K_M --calibrate text.txt --save-imatrix im.gguf",
      "Measure what matters, keep it, and quantize"},
     {"lq-quantize imatrix-merge one.gguf two.gguf -o both.gguf", "Add up two importance matrices"},
+    {"lq-quantize big-00001-of-00009.gguf out Q4_K_M --keep-split --resume",
+     "Quantize a model in parts, and go on after an interruption"},
 };
 constexpr lq::cli::Command kCommands[] = {
     {.name = "imatrix-merge",

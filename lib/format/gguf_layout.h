@@ -1,8 +1,10 @@
 #pragma once
 // Numbers of the GGUF format that reader and writer share.
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <variant>
 
 #include "lib/format/metadata.h"
@@ -21,6 +23,20 @@ inline std::optional<std::uint64_t> gguf_alignment(const Value& value) {
   const auto alignment = static_cast<std::uint64_t>(*number);
   if (!std::has_single_bit(alignment)) return std::nullopt;
   return alignment;
+}
+
+// A model in several files: these keys are in each of them, the others only in the first.
+inline constexpr char kGgufPartKey[] = "split.no";                    ///< u16, from 0
+inline constexpr char kGgufPartCountKey[] = "split.count";            ///< u16
+inline constexpr char kGgufPartTensorsKey[] = "split.tensors.count";  ///< i32, of all files
+
+/// "-00002-of-00005": what comes before the ending in the name of part `index`, from 0.
+inline std::string gguf_part_mark(std::uint64_t index, std::uint64_t count) {
+  const auto digits = [](std::uint64_t n) {
+    const std::string text = std::to_string(n);
+    return std::string(5 - std::min<std::size_t>(5, text.size()), '0') + text;
+  };
+  return "-" + digits(index + 1) + "-of-" + digits(count);
 }
 
 }  // namespace lq

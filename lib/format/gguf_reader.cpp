@@ -302,16 +302,12 @@ struct PartName {
   std::string prefix, suffix;
 
   std::string of(std::uint64_t index, std::uint64_t count) const {
-    return prefix + "-" + five_digits(index + 1) + "-of-" + five_digits(count) + suffix;
-  }
-  static std::string five_digits(std::uint64_t n) {
-    const std::string digits = std::to_string(n);
-    return std::string(5 - std::min<std::size_t>(5, digits.size()), '0') + digits;
+    return prefix + gguf_part_mark(index, count) + suffix;
   }
 };
 
 std::optional<PartName> part_name(const std::string& file, std::uint64_t count) {
-  const std::string of = "-of-" + PartName::five_digits(count);
+  const std::string of = gguf_part_mark(0, count).substr(6);  // "-of-00005"
   const auto at = file.rfind(of);
   if (at == file.npos || at < 6 || file[at - 6] != '-') return std::nullopt;
   if (file.find_first_not_of("0123456789", at - 5) != at) return std::nullopt;
@@ -319,9 +315,32 @@ std::optional<PartName> part_name(const std::string& file, std::uint64_t count) 
 }
 
 constexpr std::int64_t kMaxParts = 65535;
+constexpr std::int64_t kMaxTensors = std::numeric_limits<std::int32_t>::max();
 
 std::int64_t part_count(const Metadata& metadata) {
-  return metadata.find_integer("split.count", 0, kMaxParts).value_or(0);
+  return metadata.find_integer(kGgufPartCountKey, 0, kMaxParts).value_or(0);
+}
+
+/// Whether a part says that it is number `i` of `count` of the model that the first part is of.
+/// `first` is empty when this is the first.
+void check_part(const Metadata& part, std::int64_t i, std::int64_t count, const Metadata& first) {
+  const auto number = part.find_integer(kGgufPartKey, 0, kMaxParts);
+  if (!number || part_count(part) == 0)
+    fail(ErrorKind::input, part.file_name(), ": is not a part of a model; expected part ", i + 1,
+         " of ", count);
+  if (*number != i || part_count(part) != count)
+    fail(ErrorKind::input, part.file_name(), ": says that it is part ", *number + 1, " of ",
+         part_count(part), "; expected part ", i + 1, " of ", count);
+  if (i == 0) return;
+  const auto total = part.find_integer(kGgufPartTensorsKey, 0, kMaxTensors);
+  const auto expected = first.find_integer(kGgufPartTensorsKey, 0, kMaxTensors);
+  if (total != expected)
+    fail(ErrorKind::input, part.file_name(), ": is a part of a model with ", total.value_or(0),
+         " tensors; the first part is of one with ", expected.value_or(0));
+  for (const char* key : {"general.architecture", "general.name"})
+    if (const Value* value = part.find(key); value && first.find(key) && *value != *first.find(key))
+      fail(ErrorKind::input, part.file_name(), ": its ", key,
+           " is not the first part's; the parts are not of one model");
 }
 
 }  // namespace
@@ -381,33 +400,31 @@ void GgufReader::add(GgufHeader header) {
 void GgufReader::open_parts(const std::filesystem::path& path, GgufHeader given,
                             MappedFile given_file) {
   const std::int64_t count = part_count(given.metadata);
-  const std::int64_t given_number = given.metadata.integer("split.no", 0, count - 1);
+  const std::int64_t given_number = given.metadata.integer(kGgufPartKey, 0, count - 1);
   const auto pattern = part_name(path.filename().string(), static_cast<std::uint64_t>(count));
   if (!pattern)
     fail(ErrorKind::input, name_, ": is one of ", count,
-         " parts of a model, and its name does not tell the names of the others; expected "
-         "NAME-00001-of-",
-         PartName::five_digits(static_cast<std::uint64_t>(count)), ".gguf");
+         " parts of a model, and its name does not tell the names of the others; expected NAME",
+         gguf_part_mark(0, static_cast<std::uint64_t>(count)), ".gguf");
   for (std::int64_t i = 0; i < count; ++i) {
     const auto part = path.parent_path() /
                       pattern->of(static_cast<std::uint64_t>(i), static_cast<std::uint64_t>(count));
     const bool is_given = i == given_number && part.filename() == path.filename();
+    std::error_code ignored;
+    if (!is_given && !std::filesystem::exists(part, ignored))
+      fail(ErrorKind::file, part.string(), ": part ", i + 1, " of ", count,
+           " of the model is missing; all parts have to be in one folder");
     MappedFile file = is_given ? std::move(given_file) : MappedFile(part);
     GgufHeader header = is_given ? std::move(given) : parse_gguf(file.bytes(), part.string());
-    if (header.metadata.integer("split.no", 0, kMaxParts) != i ||
-        part_count(header.metadata) != count)
-      fail(ErrorKind::input, part.string(), ": says that it is part ",
-           header.metadata.integer("split.no", 0, kMaxParts) + 1, " of ",
-           part_count(header.metadata), "; expected part ", i + 1, " of ", count);
+    check_part(header.metadata, i, count, metadata_);
     files_.push_back(std::move(file));
     paths_.push_back(part);
     add(std::move(header));
   }
-  const auto total =
-      metadata_.find_integer("split.tensors.count", 0, std::numeric_limits<std::int32_t>::max());
+  const auto total = metadata_.find_integer(kGgufPartTensorsKey, 0, kMaxTensors);
   if (total && static_cast<std::uint64_t>(*total) != tensors_.size())
     fail(ErrorKind::input, name_, ": the parts have ", tensors_.size(), " tensors; expected ",
-         *total, " (split.tensors.count)");
+         *total, " (split.tensors.count); they are not all of one model");
 }
 
 void GgufReader::release(std::size_t index, std::span<const std::byte> part) const {

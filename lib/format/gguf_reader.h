@@ -44,6 +44,9 @@ class GgufReader : public TensorSource {
   std::span<const std::byte> data(std::size_t index) const override { return data_[index]; }
   void release(std::size_t index, std::span<const std::byte> part) const override;
   std::vector<std::filesystem::path> files() const override { return paths_; }
+  std::size_t file_index(std::size_t index) const override {
+    return file_of_.empty() ? 0 : file_of_[index];
+  }
 
  private:
   void add(GgufHeader header);

@@ -158,7 +158,10 @@ Layout make_layout(const Metadata& metadata, std::span<const TensorInfo> tensors
     if (!end) fail(ErrorKind::unsupported, "a model of more than 2^64 bytes");
     offset = aligned(*end, alignment);
   }
-  if (!tensors.empty()) out.pad_to(aligned(out.bytes().size(), alignment));
+  // Without tensors there is nothing to align, but the reference pads the parts of a model all the
+  // same.
+  if (!tensors.empty() || metadata.has(kGgufPartKey))
+    out.pad_to(aligned(out.bytes().size(), alignment));
   layout.header = out.bytes();
   layout.total_bytes = layout.header.size() + offset;
   return layout;
@@ -167,7 +170,7 @@ Layout make_layout(const Metadata& metadata, std::span<const TensorInfo> tensors
 }  // namespace
 
 GgufWriter::GgufWriter(const std::filesystem::path& path, const Metadata& metadata,
-                       std::span<const TensorInfo> tensors, Existing existing) {
+                       std::span<const TensorInfo> tensors, Existing existing, Leave leave) {
   const Layout layout = make_layout(metadata, tensors);
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     starts_.push_back(layout.header.size() + layout.offsets[i]);
@@ -175,7 +178,7 @@ GgufWriter::GgufWriter(const std::filesystem::path& path, const Metadata& metada
     data_bytes_ += sizes_.back();
   }
   total_bytes_ = layout.total_bytes;
-  file_ = std::make_unique<AtomicFile>(path, existing);
+  file_ = std::make_unique<AtomicFile>(path, existing, leave);
   file_->reserve(total_bytes_);  // zeros: all padding
   file_->write_at(0, std::as_bytes(std::span(layout.header)));
 }
@@ -187,9 +190,19 @@ void GgufWriter::write(std::size_t index, std::uint64_t offset, std::span<const 
   written_ += bytes.size();
 }
 
+void GgufWriter::read(std::size_t index, std::uint64_t offset, std::span<std::byte> into) const {
+  LQ_ASSERT(index < sizes_.size() && offset <= sizes_[index] &&
+            into.size() <= sizes_[index] - offset);
+  file_->read_at(starts_[index] + offset, into);
+}
+
 void GgufWriter::finish() {
   LQ_ASSERT(written_ == data_bytes_);
   file_->commit();
+}
+
+std::string gguf_header(const Metadata& metadata, std::span<const TensorInfo> tensors) {
+  return make_layout(metadata, tensors).header;
 }
 
 std::uint64_t gguf_file_bytes(const Metadata& metadata, std::span<const TensorInfo> tensors) {

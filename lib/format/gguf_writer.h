@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "lib/format/metadata.h"
@@ -21,12 +22,16 @@ namespace lq {
 class GgufWriter {
  public:
   GgufWriter(const std::filesystem::path& path, const Metadata& metadata,
-             std::span<const TensorInfo> tensors, Existing existing);
+             std::span<const TensorInfo> tensors, Existing existing, Leave leave = Leave::nothing);
 
   std::uint64_t total_bytes() const { return total_bytes_; }
   /// Writes bytes of tensor `index` at `offset` within it. Safe from several threads for disjoint
   /// parts. Every byte of every tensor has to be written exactly once.
   void write(std::size_t index, std::uint64_t offset, std::span<const std::byte> bytes);
+  /// Bytes that were written there before, by this writer or, with Leave::partial, an earlier one.
+  void read(std::size_t index, std::uint64_t offset, std::span<std::byte> into) const;
+  /// Counts bytes that an earlier writer left there as written.
+  void keep(std::uint64_t n_bytes) { written_ += n_bytes; }
   void finish();
 
  private:
@@ -37,6 +42,9 @@ class GgufWriter {
   std::atomic<std::uint64_t> written_ = 0;  ///< of data_bytes_
   std::unique_ptr<AtomicFile> file_;
 };
+
+/// What GgufWriter writes before the data of the tensors.
+std::string gguf_header(const Metadata& metadata, std::span<const TensorInfo> tensors);
 
 /// The size that GgufWriter would give the file.
 std::uint64_t gguf_file_bytes(const Metadata& metadata, std::span<const TensorInfo> tensors);

@@ -45,6 +45,7 @@ class SafetensorsReader : public TensorSource {
   std::span<const std::byte> data(std::size_t index) const override;
   void release(std::size_t index, std::span<const std::byte> part) const override;
   std::vector<std::filesystem::path> files() const override { return paths_; }
+  std::size_t file_index(std::size_t index) const override { return details_[index].file; }
 
   /// The storage name in the file: "F32", "F8_E4M3", "U8", ...
   std::string_view stored_as(std::size_t index) const { return details_[index].stored; }

@@ -30,6 +30,8 @@ class TensorSource {
   virtual void release(std::size_t index, std::span<const std::byte> part) const = 0;
   /// Files that this source reads.
   virtual std::vector<std::filesystem::path> files() const = 0;
+  /// Index into files() of the one that holds tensor `index`.
+  virtual std::size_t file_index(std::size_t /*index*/) const { return 0; }
 
   std::optional<std::size_t> find(std::string_view tensor_name) const;
 

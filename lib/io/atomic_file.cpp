@@ -122,8 +122,14 @@ void sync_directory(const path& directory) noexcept {
 
 }  // namespace
 
-AtomicFile::AtomicFile(const path& path, Existing existing)
+path partial_path(const path& output) { return resolve_links(output).string() + ".lq-partial"; }
+
+AtomicFile::AtomicFile(const path& path, Existing existing, Leave leave)
     : name_(path.string()), path_(path), existing_(existing) {
+  if (leave == Leave::partial) {
+    open_partial();
+    return;
+  }
   if (const auto number = descriptor_named(path)) {
     direct_.reset(::fcntl(*number, F_DUPFD_CLOEXEC, 3));
     if (!direct_) fail_errno(name_, "write");
@@ -148,7 +154,20 @@ AtomicFile::AtomicFile(const path& path, Existing existing)
 }
 
 AtomicFile::~AtomicFile() {
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  if (!temporary_.empty() && !keep_) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::open_partial() {
+  check_resumable(path_);
+  const auto status = check_target(path_, existing_);
+  if (status && ::access(path_.c_str(), W_OK) != 0) fail_errno(name_, "write");
+  path_ = resolve_links(path_);
+  const path name = partial_path(path_);
+  file_.reset(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
+  if (!file_) fail_errno(name.string(), "open");
+  temporary_ = name;
+  keep_ = true;
+  if (status) ::fchmod(file_.get(), status->st_mode & 07777);
 }
 
 void AtomicFile::open_direct() {
@@ -195,6 +214,11 @@ void AtomicFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes
   write_all_at(file_.get(), bytes, offset, name_);
 }
 
+void AtomicFile::read_at(std::uint64_t offset, std::span<std::byte> into) const {
+  LQ_ASSERT(file_);
+  read_all_at(file_.get(), into, offset, name_);
+}
+
 void AtomicFile::commit() {
   if (direct_) {
     if (collect_) pass_on();
@@ -237,13 +261,24 @@ void AtomicFile::give_name() {
     temporary_ = candidate;
   }
   if (!replace) {
-    if (::link(temporary_.c_str(), path_.c_str()) == 0) return;  // the destructor removes the other
+    if (::link(temporary_.c_str(), path_.c_str()) == 0) {
+      keep_ = false;  // the destructor removes the other name
+      return;
+    }
     if (errno == EEXIST) fail_exists(name_);
     if (errno != EPERM && errno != EOPNOTSUPP) fail_errno(name_, "create");  // no hard links here
     if (status_of(path_)) fail_exists(name_);
   }
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_errno(name_, "replace");
   temporary_.clear();
+}
+
+void check_resumable(const path& output) {
+  const auto status = status_of(output);
+  if ((status && !S_ISREG(status->st_mode)) || descriptor_named(output) ||
+      output.extension() == ".zst")
+    fail(ErrorKind::usage, output.string(),
+         ": only an ordinary file can be written in several runs");
 }
 
 void check_output(const path& output, Existing existing, std::span<const path> inputs) {

@@ -13,16 +13,24 @@ namespace lq {
 /// What to do when the output's name is taken.
 enum class Existing { refuse, replace };
 
+/// What a writer that is stopped leaves behind: nothing, or its work under partial_path().
+enum class Leave { nothing, partial };
+
+/// "OUT.lq-partial" beside the file that `output` leads to.
+std::filesystem::path partial_path(const std::filesystem::path& output);
+
 /// Writes to an unnamed file in the output's directory (a named temporary where the file system has
 /// no unnamed ones); commit() syncs it and gives it its name in one step. Without commit() nothing
 /// is left, even when the process is killed. A symbolic link is followed, and a replaced file's
 /// permissions are kept. Outputs that are not regular files (/dev/stdout, a pipe, /dev/null) take
 /// append() directly; what write_at() gives them is collected in an unnamed temporary file and
 /// passed on by commit(). Use one of the two per file. A regular file whose name ends in `.zst` is
-/// compressed by commit(); until then its content is collected, too. All methods throw Error(file).
+/// compressed by commit(); until then its content is collected, too. With Leave::partial the file
+/// has the name partial_path() until commit(), is found there again by the next writer, and has to
+/// be a regular one that is not compressed. All methods throw Error(file).
 class AtomicFile {
  public:
-  AtomicFile(const std::filesystem::path& path, Existing existing);
+  AtomicFile(const std::filesystem::path& path, Existing existing, Leave leave = Leave::nothing);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
@@ -35,6 +43,8 @@ class AtomicFile {
   /// Safe from several threads at once for disjoint ranges. An output that is not seekable() needs
   /// reserve() first.
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes);
+  /// Bytes written before, by this writer or an earlier one: zeros where nothing was.
+  void read_at(std::uint64_t offset, std::span<std::byte> into) const;
   /// False for outputs that are not regular files.
   bool seekable() const { return !direct_; }
   void commit();
@@ -42,6 +52,7 @@ class AtomicFile {
  private:
   void open_direct();
   void open_temporary();
+  void open_partial();
   void compress();
   void give_name();
   void pass_on();
@@ -50,6 +61,7 @@ class AtomicFile {
   std::filesystem::path path_;       ///< where the file will be: links resolved
   std::filesystem::path temporary_;  ///< of a named temporary; empty for an unnamed one
   Existing existing_;
+  bool keep_ = false;     ///< temporary_ stays when commit() is not reached
   Descriptor file_;       ///< what append() and write_at() write to
   Descriptor direct_;     ///< an output that is not a regular file
   Descriptor packed_;     ///< what file_ is compressed to
@@ -61,5 +73,8 @@ class AtomicFile {
 /// or its directory is missing. Called before any work is done.
 void check_output(const std::filesystem::path& output, Existing existing,
                   std::span<const std::filesystem::path> inputs);
+
+/// Throws Error(usage) for outputs that Leave::partial cannot have: devices, pipes, `.zst`.
+void check_resumable(const std::filesystem::path& output);
 
 }  // namespace lq

@@ -40,6 +40,19 @@ std::size_t read_some(int descriptor, std::span<std::byte> into, const std::stri
   }
 }
 
+void read_all_at(int descriptor, std::span<std::byte> into, std::uint64_t offset,
+                 const std::string& name) {
+  while (!into.empty()) {
+    const ssize_t n = ::pread(descriptor, into.data(), std::min(into.size(), kMaxCall),
+                              static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_errno(name, "read");
+    if (n == 0) fail(ErrorKind::file, name, ": ends at byte ", offset, ", too early");
+    into = into.subspan(static_cast<std::size_t>(n));
+    offset += static_cast<std::uint64_t>(n);
+  }
+}
+
 void write_all(int descriptor, std::span<const std::byte> bytes, const std::string& name) {
   while (!bytes.empty()) {
     const ssize_t n = ::write(descriptor, bytes.data(), std::min(bytes.size(), kMaxCall));

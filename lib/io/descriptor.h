@@ -45,6 +45,9 @@ Descriptor open_for_reading(const std::filesystem::path& path);
 
 /// Up to into.size() bytes; 0 at the end. Throws Error(file).
 std::size_t read_some(int descriptor, std::span<std::byte> into, const std::string& name);
+/// Fills `into` from `offset`. Throws Error(file), also when the file ends before.
+void read_all_at(int descriptor, std::span<std::byte> into, std::uint64_t offset,
+                 const std::string& name);
 /// All of `bytes`, at the descriptor's position. Throws Error(file).
 void write_all(int descriptor, std::span<const std::byte> bytes, const std::string& name);
 /// All of `bytes`, at `offset`. Throws Error(file).

@@ -4,10 +4,16 @@
 
 #include "lib/base/error.h"
 #include "lib/base/quote.h"
+#include "lib/format/gguf_layout.h"
 #include "lib/format/gguf_writer.h"
 #include "lib/jobs/plan_pieces.h"
 
 namespace lq {
+namespace {
+
+constexpr char kEnding[] = ".gguf";
+
+}  // namespace
 
 DType PlannedTensor::source_type() const {
   return source ? source->tensors()[source_index].type : DType::F32;
@@ -19,13 +25,49 @@ const float* PlannedTensor::importance_of(std::uint64_t row) const {
   return importance->data() + row / rows_a_matrix * output.row_length();
 }
 
-std::vector<TensorInfo> Plan::outputs() const {
+std::vector<std::filesystem::path> Plan::files(const std::filesystem::path& output) const {
+  if (n_parts == 0) return {output};
+  const std::filesystem::path prefix =
+      output.extension() == kEnding ? output.parent_path() / output.stem() : output;
+  std::vector<std::filesystem::path> names;
+  for (std::size_t i = 0; i < n_parts; ++i)
+    names.emplace_back(prefix.string() + gguf_part_mark(i, n_parts) + kEnding);
+  return names;
+}
+
+std::pair<std::size_t, std::size_t> Plan::files_of(const Share& share) const {
+  if (share.n > n_files())
+    fail(ErrorKind::usage, "there are ", n_files(), " files to write; they cannot be shared by ",
+         share.n);
+  return {(share.k - 1) * n_files() / share.n, share.k * n_files() / share.n};
+}
+
+Metadata Plan::file_metadata(std::size_t file) const {
+  Metadata result = file == 0 ? metadata : Metadata(metadata.file_name());
+  if (n_parts <= 1) return result;
+  result.set(kGgufPartKey, Value::of_u16(static_cast<std::uint16_t>(file)));
+  result.set(kGgufPartCountKey, Value::of_u16(static_cast<std::uint16_t>(n_parts)));
+  result.set(kGgufPartTensorsKey, Value::of_i32(static_cast<std::int32_t>(tensors.size())));
+  return result;
+}
+
+std::vector<TensorInfo> Plan::outputs(std::size_t file) const {
   std::vector<TensorInfo> infos;
-  for (const PlannedTensor& tensor : tensors) infos.push_back(tensor.output);
+  for (const PlannedTensor& tensor : tensors)
+    if (tensor.file == file) infos.push_back(tensor.output);
   return infos;
 }
 
-std::uint64_t Plan::file_bytes() const { return gguf_file_bytes(metadata, outputs()); }
+std::uint64_t Plan::file_bytes(const Share& share) const {
+  std::uint64_t total = 0;
+  const auto [first, last] = files_of(share);
+  for (std::size_t file = first; file < last; ++file) total += bytes_of(file);
+  return total;
+}
+
+std::uint64_t Plan::bytes_of(std::size_t file) const {
+  return gguf_file_bytes(file_metadata(file), outputs(file));
+}
 
 double Plan::bits_per_weight() const {
   double bytes = 0, weights = 0;

@@ -40,12 +40,22 @@ std::string shown(const std::string& name) {
   return plain ? name : quote(name);
 }
 
+/// Numbers of the tensors that a share's files hold.
+std::vector<std::size_t> shared_tensors(const Plan& plan, const Share& share) {
+  const auto [first, last] = plan.files_of(share);
+  std::vector<std::size_t> numbers;
+  for (std::size_t i = 0; i < plan.tensors.size(); ++i)
+    if (plan.tensors[i].file >= first && plan.tensors[i].file < last) numbers.push_back(i);
+  return numbers;
+}
+
 }  // namespace
 
 OrderedJson plan_json(const Plan& plan, const std::filesystem::path& output,
                       const WriteOptions& options) {
   OrderedJson rows = OrderedJson::array();
-  for (const PlannedTensor& tensor : plan.tensors)
+  for (const std::size_t i : shared_tensors(plan, options.share)) {
+    const PlannedTensor& tensor = plan.tensors[i];
     rows.push_back({{"name", tensor.output.name},
                     {"shape", tensor.output.shape},
                     {"source_type", traits(tensor.source_type()).name},
@@ -53,9 +63,15 @@ OrderedJson plan_json(const Plan& plan, const std::filesystem::path& output,
                     {"type", traits(tensor.output.type).name},
                     {"reason", tensor.reason},
                     {"bytes", tensor.output.bytes()}});
+    if (plan.n_parts > 0) rows.back()["file"] = tensor.file;
+  }
   OrderedJson json;
   json["tensors"] = std::move(rows);
-  json["total_bytes"] = plan.file_bytes();
+  if (plan.n_parts > 0) {
+    json["files"] = OrderedJson::array();
+    for (const auto& file : plan.files(output)) json["files"].push_back(file.string());
+  }
+  json["total_bytes"] = plan.file_bytes(options.share);
   json["bits_per_weight"] = plan.bits_per_weight();
   json["fallbacks"] = plan.fallbacks();
   json["warnings"] = plan.warnings;
@@ -68,9 +84,13 @@ OrderedJson plan_json(const Plan& plan, const std::filesystem::path& output,
 OrderedJson report_json(const Plan& plan, const std::filesystem::path& output,
                         const WriteOptions& options) {
   OrderedJson json = plan_json(plan, output, options);
-  for (std::size_t i = 0; i < plan.tensors.size(); ++i) {
-    OrderedJson& row = json["tensors"][i];
+  TensorReport total;
+  std::size_t n = 0;
+  for (const std::size_t i : shared_tensors(plan, options.share)) {
+    OrderedJson& row = json["tensors"][n++];
     const TensorReport& report = options.report->at(i);
+    total.error.add(report.error);
+    total.ns += report.ns;
     const bool converted = plan.tensors[i].source_type() != plan.tensors[i].output.type;
     row["rmse"] = converted ? OrderedJson(report.error.rmse()) : OrderedJson(nullptr);
     row["cosine"] = converted ? OrderedJson(report.error.cosine()) : OrderedJson(nullptr);
@@ -79,25 +99,34 @@ OrderedJson report_json(const Plan& plan, const std::filesystem::path& output,
                                    : OrderedJson(nullptr);
     row["ns"] = report.ns;
   }
+  json["totals"] = {
+      {"rmse", total.error.rmse()}, {"cosine", total.error.cosine()}, {"ns", total.ns}};
   return json;
 }
 
 std::string plan_text(const Plan& plan, const std::filesystem::path& output,
                       const WriteOptions& options) {
   std::vector<Row> rows = {{"tensor", "shape", "source", "wanted", "type", "bytes", "reason"}};
-  for (const PlannedTensor& tensor : plan.tensors)
+  for (const std::size_t i : shared_tensors(plan, options.share)) {
+    const PlannedTensor& tensor = plan.tensors[i];
     rows.push_back({shown(tensor.output.name), shape_text(tensor.output.shape),
                     traits(tensor.source_type()).name, traits(tensor.wanted_type).name,
                     traits(tensor.output.type).name, std::to_string(tensor.output.bytes()),
                     tensor.reason});
+  }
   std::vector<std::size_t> widths(rows[0].size());
   for (const Row& row : rows)
     for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
   std::string text;
   for (const Row& row : rows) append_row(text, row, widths);
   const auto free = disk_free_bytes(output);
-  text += "\ntensors          " + std::to_string(plan.tensors.size());
-  text += "\nfile size        " + std::to_string(plan.file_bytes()) + " bytes";
+  text += "\ntensors          " + std::to_string(rows.size() - 1);
+  if (plan.n_parts > 0) {
+    const auto [first, last] = plan.files_of(options.share);
+    text += "\nfiles            " + std::to_string(last - first) + " of " +
+            std::to_string(plan.n_parts);
+  }
+  text += "\nfile size        " + std::to_string(plan.file_bytes(options.share)) + " bytes";
   text += "\nbits per weight  " + fixed(plan.bits_per_weight());
   text += "\nfallbacks        " + std::to_string(plan.fallbacks());
   text += "\npeak memory      " + std::to_string(peak_memory_bytes(plan, options)) + " bytes";

@@ -1,5 +1,4 @@
 // Writes what a plan says.
-#include <atomic>
 #include <chrono>
 #include <mutex>
 
@@ -7,36 +6,38 @@
 #include "lib/base/error.h"
 #include "lib/base/parallel.h"
 #include "lib/base/quote.h"
-#include "lib/format/gguf_writer.h"
+#include "lib/jobs/journal.h"
+#include "lib/jobs/plan_files.h"
 #include "lib/jobs/plan_rows.h"
 
 namespace lq {
 namespace {
 
+/// Writes the pieces of a plan's files, some at the same time.
 class PlanWriter {
  public:
-  PlanWriter(const Plan& plan, const WriteOptions& options, GgufWriter& writer, Monitor& monitor)
+  /// `journal` may be null.
+  PlanWriter(const Plan& plan, const WriteOptions& options, PlanFiles& files, Journal* journal,
+             Monitor& monitor)
       : plan_(plan),
         options_(options),
-        writer_(writer),
+        files_(files),
+        journal_(journal),
         monitor_(monitor),
-        kernels_(choose_cpu_kernels()) {}
+        kernels_(choose_cpu_kernels()),
+        pieces_(make_pieces(plan)),
+        reports_(options.report ? pieces_.size() : 0) {}
 
   void run() {
-    const std::vector<Piece> pieces = make_pieces(plan_);
     std::uint64_t total = 0;
-    for (const PlannedTensor& tensor : plan_.tensors) total += tensor.output.bytes();
-    if (options_.report) piece_reports_.resize(pieces.size());
+    for (std::size_t i = 0; i < plan_.tensors.size(); ++i)
+      if (files_.has(i)) total += plan_.tensors[i].output.bytes();
     monitor_.begin("writing", total, Unit::bytes);
-    parallel_for(static_cast<std::ptrdiff_t>(pieces.size()), make_budget(plan_, options_).threads,
-                 [&](std::ptrdiff_t i) {
-                   const auto at = static_cast<std::size_t>(i);
-                   const auto begin = Clock::now();
-                   write_piece(pieces[at], options_.report ? &piece_reports_[at].error : nullptr);
-                   if (options_.report) piece_reports_[at].ns = ns_since(begin);
-                 });
+    const std::vector<std::size_t> open = open_pieces();
+    parallel_for(static_cast<std::ptrdiff_t>(open.size()), make_budget(plan_, options_).threads,
+                 [&](std::ptrdiff_t i) { work_on(open[static_cast<std::size_t>(i)]); });
     monitor_.end();
-    if (options_.report) collect(pieces);
+    if (options_.report) collect();
   }
 
  private:
@@ -47,44 +48,86 @@ class PlanWriter {
         std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin).count());
   }
 
-  /// In the order of the pieces: the same sums for any number of threads.
-  void collect(const std::vector<Piece>& pieces) {
-    options_.report->assign(plan_.tensors.size(), {});
-    for (std::size_t i = 0; i < pieces.size(); ++i) {
-      TensorReport& report = (*options_.report)[pieces[i].tensor];
-      report.error.add(piece_reports_[i].error);
-      report.ns += piece_reports_[i].ns;
+  /// Place and size of a piece within its tensor's bytes.
+  std::pair<std::uint64_t, std::uint64_t> extent(const Piece& piece) const {
+    const PlannedTensor& tensor = plan_.tensors[piece.tensor];
+    const std::uint64_t unit = tensor.is_copy() ? 1 : tensor.output.row_bytes();
+    return {piece.begin * unit, (piece.end - piece.begin) * unit};
+  }
+
+  /// Numbers of the pieces that are still to be done.
+  std::vector<std::size_t> open_pieces() {
+    std::vector<bool> done(pieces_.size());
+    if (journal_) keep_finished(done);
+    std::vector<std::size_t> open;
+    for (std::size_t i = 0; i < pieces_.size(); ++i)
+      if (!done[i] && files_.has(pieces_[i].tensor)) open.push_back(i);
+    return open;
+  }
+
+  /// Takes over what an earlier run wrote, as far as it is what the journal says.
+  void keep_finished(std::vector<bool>& done) {
+    std::vector<std::byte> bytes;
+    for (const FinishedPiece& finished : journal_->finished()) {
+      monitor_.check_stop();
+      const std::uint64_t at = finished.piece;
+      if (at >= pieces_.size() || done[at] || (options_.report && !finished.measured)) continue;
+      const auto [offset, size] = extent(pieces_[at]);
+      bytes.resize(size);
+      files_.read(pieces_[at].tensor, offset, bytes);
+      if (quick_digest(bytes) != finished.digest) continue;
+      done[at] = true;
+      files_.keep(pieces_[at].tensor, size);
+      if (options_.report) reports_[at] = finished.report;
+      monitor_.advance(size);
     }
   }
 
-  /// `error` may be null.
-  void write_piece(const Piece& piece, EncodingError* error) {
+  /// In the order of the pieces: the same sums for any number of threads.
+  void collect() {
+    options_.report->assign(plan_.tensors.size(), {});
+    for (std::size_t i = 0; i < pieces_.size(); ++i) {
+      TensorReport& report = (*options_.report)[pieces_[i].tensor];
+      report.error.add(reports_[i].error);
+      report.ns += reports_[i].ns;
+    }
+  }
+
+  void work_on(std::size_t at) {
     {
       const std::lock_guard lock(monitor_mutex_);
       monitor_.check_stop();
     }
-    const PlannedTensor& tensor = plan_.tensors[piece.tensor];
-    std::uint64_t written;
-    if (tensor.is_copy()) {
-      copy_bytes(tensor, piece);
-      written = piece.end - piece.begin;
-    } else {
-      std::unique_ptr<Scratch> scratch = take_scratch();
-      const auto bytes = make_rows(tensor, piece, *scratch, error);
-      writer_.write(piece.tensor, piece.begin * tensor.output.row_bytes(), bytes);
-      written = bytes.size();
-      give_back(std::move(scratch));
-    }
+    const auto begin = Clock::now();
+    TensorReport* report = options_.report ? &reports_[at] : nullptr;
+    std::unique_ptr<Scratch> scratch = take_scratch();
+    const auto bytes = make_piece(pieces_[at], *scratch, report ? &report->error : nullptr);
+    files_.write(pieces_[at].tensor, extent(pieces_[at]).first, bytes);
+    if (report) report->ns = ns_since(begin);
+    if (journal_)
+      journal_->add({at, quick_digest(bytes), report ? 1u : 0u, report ? *report : TensorReport()});
+    release(pieces_[at], bytes);
+    const std::size_t n_bytes = bytes.size();
+    give_back(std::move(scratch));
     const std::lock_guard lock(monitor_mutex_);
-    monitor_.advance(written);
+    monitor_.advance(n_bytes);
   }
 
-  void copy_bytes(const PlannedTensor& tensor, const Piece& piece) {
+  /// The bytes to be written; `error` may be null.
+  std::span<const std::byte> make_piece(const Piece& piece, Scratch& scratch,
+                                        EncodingError* error) const {
+    const PlannedTensor& tensor = plan_.tensors[piece.tensor];
+    if (!tensor.is_copy()) return make_rows(tensor, piece, scratch, error);
     const auto bytes =
         tensor.source->data(tensor.source_index).subspan(piece.begin, piece.end - piece.begin);
     if (options_.check_copies) check_copy(tensor, piece, bytes);
-    writer_.write(piece.tensor, piece.begin, bytes);
-    tensor.source->release(tensor.source_index, bytes);
+    return bytes;
+  }
+
+  /// A copy's bytes are the source's.
+  void release(const Piece& piece, std::span<const std::byte> bytes) const {
+    const PlannedTensor& tensor = plan_.tensors[piece.tensor];
+    if (tensor.is_copy()) tensor.source->release(tensor.source_index, bytes);
   }
 
   std::unique_ptr<Scratch> take_scratch() {
@@ -101,12 +144,14 @@ class PlanWriter {
 
   const Plan& plan_;
   const WriteOptions& options_;
-  GgufWriter& writer_;
+  PlanFiles& files_;
+  Journal* const journal_;
   Monitor& monitor_;
   const kernels::KernelTable& kernels_;
+  const std::vector<Piece> pieces_;
+  std::vector<TensorReport> reports_;  ///< of each piece
   std::mutex monitor_mutex_, scratch_mutex_;
   std::vector<std::unique_ptr<Scratch>> free_;
-  std::vector<TensorReport> piece_reports_;
 };
 
 void check_tensor(const PlannedTensor& tensor) {
@@ -131,12 +176,38 @@ void check_tensor(const PlannedTensor& tensor) {
            " can only be copied");
 }
 
-void check_disk(const Plan& plan, const std::filesystem::path& output) {
-  const auto free = disk_free_bytes(output);
-  const std::uint64_t needed = plan.file_bytes();
-  if (free && needed > *free)
-    fail(ErrorKind::file, output.string(), ": needs ", needed, " bytes of disk space, ", *free,
-         " are free");
+/// Takes back the names that a run gave which was stopped while it did so.
+void take_back_names(std::span<const std::filesystem::path> files) {
+  for (const auto& file : files) {
+    const auto partial = partial_path(file);
+    std::error_code error;
+    if (!std::filesystem::exists(file, error)) continue;
+    if (!std::filesystem::exists(partial, error))
+      std::filesystem::rename(file, partial, error);
+    else if (std::filesystem::equivalent(file, partial, error))
+      std::filesystem::remove(file, error);
+    if (error) fail(ErrorKind::file, file.string(), ": cannot continue: ", error.message());
+  }
+}
+
+/// The journal of the work, with what it knows in place.
+std::unique_ptr<Journal> open_journal(const Plan& plan, const std::filesystem::path& output,
+                                      const WriteOptions& options, Monitor& monitor) {
+  const auto files = share_files(plan, output, options.share);
+  std::error_code ignored;
+  for (const auto& file : files) check_resumable(file);
+  if (!std::filesystem::exists(journal_path(files.front()), ignored))
+    for (const auto& file : files) check_output(file, options.existing, {});
+  auto journal =
+      std::make_unique<Journal>(journal_path(files.front()), identity_of(plan, options.share),
+                                options.existing == Existing::replace);
+  if (!journal->continued())  // what is there was kept by nobody
+    for (const auto& file : files) std::filesystem::remove(partial_path(file), ignored);
+  if (journal->naming()) take_back_names(files);
+  if (journal->continued())
+    monitor.warning("going on where an earlier run stopped: " +
+                    std::to_string(journal->finished().size()) + " pieces are done");
+  return journal;
 }
 
 }  // namespace
@@ -146,11 +217,14 @@ void write_plan(const Plan& plan, const std::filesystem::path& output, const Wri
   for (const PlannedTensor& tensor : plan.tensors) check_tensor(tensor);
   choose_cpu_kernels();
   make_budget(plan, options);  // both are refused before anything is made
-  check_disk(plan, output);
-  GgufWriter writer(output, plan.metadata, plan.outputs(), options.existing);
-  PlanWriter(plan, options, writer, monitor).run();
+  std::unique_ptr<Journal> journal;
+  if (options.resume) journal = open_journal(plan, output, options, monitor);
+  PlanFiles files(plan, output, options);
+  PlanWriter(plan, options, files, journal.get(), monitor).run();
   monitor.check_stop();
-  writer.finish();
+  if (journal) journal->begin_naming();
+  files.name_all();
+  if (journal) journal->remove();
 }
 
 }  // namespace lq

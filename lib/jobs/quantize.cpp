@@ -1,9 +1,12 @@
 #include "lib/jobs/quantize.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "lib/base/error.h"
 #include "lib/base/quote.h"
+#include "lib/jobs/overrides.h"
+#include "lib/jobs/prune.h"
 
 namespace lq {
 namespace {
@@ -47,6 +50,29 @@ void check_conversion(const TensorSource& source, const TensorInfo& from, DType 
          ", which loses more than starting from 16 or 32 bits; --allow-requantize does it");
 }
 
+/// The tensors that are written, in their order.
+struct Selection {
+  std::vector<TensorInfo> tensors;    ///< with their new names
+  std::vector<TensorInfo> originals;  ///< with those of the source
+  std::vector<std::size_t> indices;   ///< of each, in the source
+};
+
+Selection select_tensors(const TensorSource& source, const PrunedLayers& layers, bool keep_order) {
+  std::vector<std::size_t> order(source.tensors().size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  if (!keep_order) order = quantized_order(source.tensors());
+  Selection selected;
+  for (const std::size_t i : order) {
+    TensorInfo tensor = source.tensors()[i];
+    tensor.name = layers.renamed(tensor.name);
+    if (tensor.name.empty()) continue;
+    selected.tensors.push_back(std::move(tensor));
+    selected.originals.push_back(source.tensors()[i]);
+    selected.indices.push_back(i);
+  }
+  return selected;
+}
+
 }  // namespace
 
 const Recipe* find_quantize_type(std::string_view name) {
@@ -59,33 +85,39 @@ const Recipe* find_quantize_type(std::string_view name) {
 }
 
 Plan make_quantize_plan(const TensorSource& source, const QuantizeOptions& options) {
-  std::vector<TensorInfo> sorted;
-  const std::vector<std::size_t> order = quantized_order(source.tensors());
-  for (const std::size_t i : order) sorted.push_back(source.tensors()[i]);
+  const PrunedLayers layers(options.prune_layers, source.tensors());
+  const Selection selected = select_tensors(source, layers, options.keep_split);
   ImportanceUse importance(options.importance);
+  Plan plan;
+  plan.n_parts = options.keep_split ? 1 : 0;
+  plan.metadata = output_metadata(source, options.recipe);
+  apply_overrides(plan.metadata, options.overrides);
   std::vector<TypeDecision> decisions;
-  std::vector<ColumnWeights> weights(sorted.size());
+  std::vector<ColumnWeights> weights(selected.tensors.size());
   if (options.recipe) {
-    RecipeFacts facts = RecipeFacts::parse(source.metadata());
+    RecipeFacts facts = RecipeFacts::parse(plan.metadata);
     facts.importance = importance.any();
-    decisions = choose_types(*options.recipe, facts, options.wishes, sorted);
-    weights = importance.assign(*options.recipe, sorted, decisions);
+    decisions = choose_types(*options.recipe, facts, options.wishes, selected.tensors);
+    weights = importance.assign(*options.recipe, selected.originals, decisions);
   } else {
-    for (const TensorInfo& tensor : sorted) decisions.push_back({tensor.type, tensor.type, "copy"});
+    for (const TensorInfo& tensor : selected.tensors)
+      decisions.push_back({tensor.type, tensor.type, "copy"});
   }
-  Plan plan{.metadata = output_metadata(source, options.recipe),
-            .tensors = {},
-            .warnings = importance.warnings()};
+  plan.warnings = importance.warnings();
   importance.describe(plan.metadata);
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    check_conversion(source, sorted[i], decisions[i].type, options.allow_requantize);
+  layers.apply(plan.metadata);
+  for (std::size_t i = 0; i < decisions.size(); ++i) {
+    const TensorInfo& tensor = selected.tensors[i];
+    check_conversion(source, tensor, decisions[i].type, options.allow_requantize);
     PlannedTensor planned;
-    planned.output = {sorted[i].name, decisions[i].type, trimmed_shape(sorted[i].shape)};
+    planned.output = {tensor.name, decisions[i].type, trimmed_shape(tensor.shape)};
     planned.wanted_type = decisions[i].wanted;
     planned.reason = decisions[i].reason;
     planned.source = &source;
-    planned.source_index = order[i];
+    planned.source_index = selected.indices[i];
     planned.importance = std::move(weights[i]);
+    planned.file = options.keep_split ? source.file_index(planned.source_index) : 0;
+    if (options.keep_split) plan.n_parts = std::max(plan.n_parts, planned.file + 1);
     plan.tensors.push_back(std::move(planned));
   }
   return plan;

@@ -9,7 +9,10 @@ namespace lq {
 struct QuantizeOptions {
   const Recipe* recipe = nullptr;  ///< null: COPY, every tensor as it is
   TypeWishes wishes;
-  bool allow_requantize = false;  ///< from types that have lost bits already
+  bool allow_requantize = false;                ///< from types that have lost bits already
+  bool keep_split = false;                      ///< a file for each of the source's, in its order
+  std::vector<int> prune_layers = {};           ///< layers that are left out
+  std::vector<Metadata::Entry> overrides = {};  ///< keys that the user gives
   ImportanceOptions importance = {};
 };
 
@@ -20,9 +23,10 @@ inline constexpr const char* kCopyName = "COPY";
 /// Error(unsupported) for a type without codec; both list what there is.
 const Recipe* find_quantize_type(std::string_view name);
 
-/// Decides the type of every tensor, puts the tensors in order and makes the metadata:
-/// general.quantization_version and general.file_type at the end, then what is said of importance,
-/// nothing of a split. `source` outlives the plan. Throws Error(input | unsupported | usage).
+/// Decides the type of every tensor, puts the tensors in order and makes the metadata: at the end
+/// general.quantization_version, general.file_type, what the user gives, what is said of importance
+/// and, when layers are left out, their number. Rules that ask for the number of layers get that of
+/// the source. `source` outlives the plan. Throws Error(input | unsupported | usage).
 Plan make_quantize_plan(const TensorSource& source, const QuantizeOptions& options);
 
 /// Share of the weights, in percent, that are in tensors which did not get the wanted type.

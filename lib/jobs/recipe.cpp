@@ -293,8 +293,10 @@ class Chooser {
            " values are not a multiple of ", traits(wanted).values, ", which ", traits(wanted).name,
            " needs; give it another type with --tensor-type");
     const DType type = fits(tensor, row->instead) ? row->instead : DType::F16;
+    const bool asked = reason.substr(0, 13) == "--tensor-type";
     return {wanted, type,
-            "rows of " + std::to_string(tensor.row_length()) + " are not a multiple of " +
+            (asked ? reason + ": " : "") + "rows of " + std::to_string(tensor.row_length()) +
+                " are not a multiple of " +
                 std::to_string(traits(type == DType::F16 ? row->instead : wanted).values)};
   }
 

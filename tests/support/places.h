@@ -7,4 +7,7 @@ namespace lq::test {
 /// The path of `name` in testdata/; "" gives the folder with a slash at its end.
 std::string testdata(const std::string& name);
 
+/// The library that lets calls of the system fail (faults.cpp), for LD_PRELOAD.
+std::string faults_library();
+
 }  // namespace lq::test
