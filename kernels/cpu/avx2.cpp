@@ -49,6 +49,22 @@ void add_avx2(const float* x, std::size_t n, float* y) noexcept {
   for (; i < n; ++i) y[i] += x[i];
 }
 
+bool all_finite_avx2(const float* x, std::size_t n) noexcept {
+  const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+  __m256i largest[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+  std::size_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    for (std::size_t j = 0; j < 2; ++j) {
+      const __m256i bits = _mm256_castps_si256(_mm256_loadu_ps(x + i + 8 * j));
+      largest[j] = _mm256_max_epi32(largest[j], _mm256_and_si256(bits, magnitude));
+    }
+  bool finite = true;
+  for (; i < n; ++i) finite = finite && float_is_finite(x[i]);
+  const __m256i infinite =
+      _mm256_cmpgt_epi32(_mm256_max_epi32(largest[0], largest[1]), _mm256_set1_epi32(0x7f7fffff));
+  return finite && _mm256_testz_si256(infinite, infinite) != 0;
+}
+
 void to_half_avx2(const float* x, std::size_t n, std::uint16_t* y) noexcept {
   std::size_t i = 0;
   for (; i + 8 <= n; i += 8) {
@@ -88,6 +104,7 @@ consteval KernelTable make_table() {
   table.rms_norm = rms_norm_avx2;
   table.silu_multiply = silu_multiply_avx2;
   table.add = add_avx2;
+  table.all_finite = all_finite_avx2;
   table.to_half = to_half_avx2;
   table.attention = attention_avx2<std::uint16_t>;
   table.attention_f32 = attention_avx2<float>;

@@ -56,6 +56,12 @@ void add_generic(const float* x, std::size_t n, float* y) noexcept {
   for (std::size_t i = 0; i < n; ++i) y[i] += x[i];
 }
 
+bool all_finite_generic(const float* x, std::size_t n) noexcept {
+  std::uint32_t found = 0;  // no early end: the loop becomes vector code
+  for (std::size_t i = 0; i < n; ++i) found |= float_is_finite(x[i]) ? 0u : 1u;
+  return found == 0;
+}
+
 void to_half_generic(const float* x, std::size_t n, std::uint16_t* y) noexcept {
   for (std::size_t i = 0; i < n; ++i) y[i] = float_to_half(x[i]);
 }
@@ -127,6 +133,7 @@ consteval KernelTable make_table() {
   table.rms_norm = rms_norm_generic;
   table.silu_multiply = silu_multiply_generic;
   table.add = add_generic;
+  table.all_finite = all_finite_generic;
   table.to_half = to_half_generic;
   table.attention = attention_generic<std::uint16_t>;
   table.attention_f32 = attention_generic<float>;

@@ -31,6 +31,7 @@ KernelTable filled_from(KernelTable table, const KernelTable& below) {
     fill(table.encode[i], below.encode[i]);
     fill(table.decode[i], below.decode[i]);
   }
+  fill(table.all_finite, below.all_finite);
   fill(table.rms_norm, below.rms_norm);
   fill(table.silu_multiply, below.silu_multiply);
   fill(table.add, below.add);

@@ -52,6 +52,8 @@ struct KernelTable {
   EncodeFn encode[kDTypeCount] = {};
   /// DTypeTraits::decode with the same bits; a NaN may become another.
   DecodeFn decode[kDTypeCount] = {};
+  /// Whether no value is an infinity or not a number.
+  bool (*all_finite)(const float* x, std::size_t n) noexcept = nullptr;
   /// y[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i]; x and y may be the same.
   void (*rms_norm)(const float* x, const float* weight, float eps, int n,
                    float* y) noexcept = nullptr;

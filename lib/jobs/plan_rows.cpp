@@ -1,7 +1,7 @@
 #include "lib/jobs/plan_rows.h"
 
 #include <algorithm>
-#include <bit>
+#include <cmath>
 #include <cstring>
 
 #include "lib/base/error.h"
@@ -12,26 +12,16 @@ namespace {
 
 std::size_t index_of(DType type) { return static_cast<std::size_t>(type); }
 
-/// Index of the first value that is not finite; n when all are.
-std::size_t first_not_finite(const float* values, std::size_t n) {
-  constexpr std::uint32_t kExponent = 0x7f800000;
-  std::uint32_t found = 0;  // no early end: the loop is vectorised
-  for (std::size_t i = 0; i < n; ++i)
-    found |= (std::bit_cast<std::uint32_t>(values[i]) & kExponent) == kExponent ? 1u : 0u;
-  if (found == 0) return n;
-  std::size_t i = 0;
-  while ((std::bit_cast<std::uint32_t>(values[i]) & kExponent) != kExponent) ++i;
-  return i;
-}
-
-void check_finite(const PlannedTensor& tensor, const float* values, std::size_t n,
-                  std::uint64_t first_element) {
-  const std::size_t i = first_not_finite(values, n);
-  if (i < n)
-    fail(ErrorKind::input, tensor.source ? tensor.source->name() : "generated", ": tensor ",
-         quote(tensor.source ? tensor.source->tensors()[tensor.source_index].name
-                             : tensor.output.name),
-         ": element ", first_element + i, " is ", values[i], "; weights have to be finite");
+void check_finite(const PlannedTensor& tensor, const kernels::KernelTable& kernels,
+                  std::span<const float> values, std::uint64_t first_element) {
+  if (kernels.all_finite(values.data(), values.size())) return;
+  const auto bad =
+      std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
+  fail(ErrorKind::input, tensor.source ? tensor.source->name() : "generated", ": tensor ",
+       quote(tensor.source ? tensor.source->tensors()[tensor.source_index].name
+                           : tensor.output.name),
+       ": element ", first_element + static_cast<std::uint64_t>(bad - values.begin()), " is ", *bad,
+       "; weights have to be finite");
 }
 
 /// Large values may be finite and yet not have a finite half-precision scale.
@@ -67,7 +57,7 @@ const float* make_row(const PlannedTensor& tensor, std::uint64_t row, std::uint6
   } else {
     values = tensor.values.data() + from * n;
   }
-  check_finite(tensor, values, n, from * n);
+  check_finite(tensor, scratch.kernels, {values, n}, from * n);
   scratch.kernels.encode[index_of(tensor.output.type)](values, tensor.importance_of(row), encoded,
                                                        n);
   check_encoded(tensor, values, encoded, from * n);

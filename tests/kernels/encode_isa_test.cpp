@@ -178,3 +178,22 @@ TEST_CASE("decoders of every set give the bits of the type's own decoder") {
     });
   });
 }
+
+TEST_CASE("all_finite sees every place and every kind of value that is not") {
+  for (const KernelSet& set : kernel_sets()) {
+    if (!set.supported) continue;
+    CAPTURE(set.table->name);
+    const KernelTable& table = *kernel_table(set.table->name);
+    for (const std::size_t n : {0u, 1u, 7u, 16u, 31u, 64u, 75u}) {
+      CAPTURE(n);
+      std::vector<float> x(n, -3.4028235e38f);
+      CHECK(table.all_finite(x.data(), n));
+      for (std::size_t i = 0; i < n; ++i)
+        for (const std::uint32_t bits : {0x7f800000u, 0xff800000u, 0x7f800001u, 0xffffffffu}) {
+          x[i] = bits_float(bits);
+          CHECK(!table.all_finite(x.data(), n));
+          x[i] = 0;
+        }
+    }
+  }
+}
