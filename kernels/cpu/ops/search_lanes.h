@@ -265,9 +265,11 @@ struct GreedyLanes {
     const Lanes quotient = lanes_at<Lanes>(x[s], i) * ll / xl;
     not_round = not_round | but_not(active, magnitude(quotient) <= Lanes::all(kRoundLimit));
     const Lanes b = signed_codes<kRange>(quotient);
+    const auto differs = but_not(active, b == l);
+    if (bits_of(differs) == 0) return differs;
     const Lanes new_xl = xl + wx * b, new_ll = ll + w * b * b;
-    const auto better = but_not(active, b == l) & (zero < new_ll) &
-                        (sums.xl * sums.xl * new_ll < new_xl * new_xl * sums.ll);
+    const auto better =
+        differs & (zero < new_ll) & (sums.xl * sums.xl * new_ll < new_xl * new_xl * sums.ll);
     select(better, b, l).store(level[s] + i * kLanes);
     sums.xl = select(better, new_xl, sums.xl);
     sums.ll = select(better, new_ll, sums.ll);
