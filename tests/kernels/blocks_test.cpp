@@ -97,21 +97,23 @@ TEST_CASE("extreme rows are encoded without undefined behaviour and always to th
 }
 
 TEST_CASE("values of ordinary size come back finite, and close, from every type") {
-  lq::for_each_dtype([&](lq::DType, const lq::DTypeTraits& t) {
+  lq::for_each_dtype([&](lq::DType type, const lq::DTypeTraits& t) {
     CAPTURE(std::string(t.name));
     std::vector<std::byte> stored(t.row_bytes(512));
     std::vector<float> back(512);
     for (const auto& row : extreme_rows()) {
       float peak = 0;
       for (const float value : row) peak = std::max(peak, std::fabs(value));
-      if (peak < 1e-2f || peak > 6e4f) continue;  // else binary16 scales are too coarse or overflow
+      // Beyond, binary16 scales are too coarse or overflow. NVFP4 holds 448 * 6 and no more.
+      if (peak < 1e-2f || peak > (type == lq::DType::NVFP4 ? 2688 : 6e4f)) continue;
       t.encode(row.data(), nullptr, stored.data(), row.size());
       CHECK(t.valid(stored.data(), row.size()));
       t.decode(stored.data(), back.data(), back.size());
       float error = 0;
       for (std::size_t i = 0; i < row.size(); ++i)
         error = std::max(error, std::fabs(row[i] - back[i]));
-      CHECK(error <= 0.5f * peak);  // 2 bits: half a step of a third of the range, and some
+      // 2 bits: half a step of a third of the range, and some. Fewer: a lone value may be lost.
+      CHECK(error <= (t.max_rmse < 0.5 ? 0.5f : 1.0f) * peak);
     }
   });
 }
@@ -141,8 +143,9 @@ TEST_CASE("random bytes can be decoded, and are valid exactly when all their val
     CAPTURE(std::string(t.name));
     int n_valid = 0, n_invalid = 0;
     const auto n = static_cast<std::size_t>(t.values);
-    std::vector<std::byte> block(t.bytes);
+    std::vector<std::byte> block(t.bytes, std::byte{0xff});
     std::vector<float> out(n);
+    const bool always = t.valid(block.data(), n);  // every byte is a number
     for (int i = 0; i < 4000; ++i) {
       for (std::byte& byte : block) byte = static_cast<std::byte>(generator() & 0xff);
       t.decode(block.data(), out.data(), n);
@@ -152,6 +155,6 @@ TEST_CASE("random bytes can be decoded, and are valid exactly when all their val
       ++(finite ? n_valid : n_invalid);
     }
     CHECK(n_valid > 0);
-    CHECK(n_invalid > 0);  // an exponent of all ones is not rare
+    CHECK((n_invalid == 0) == always);  // otherwise an exponent of all ones is not rare
   });
 }
