@@ -3,6 +3,15 @@ _lq_bench() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
   local words command=${COMP_WORDS[1]}
   case "$command" in
+    kernels)
+      case "$prev" in
+        --type) COMPREPLY=($(compgen -W 'F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K' -- "$cur")); return ;;
+        --op) COMPREPLY=($(compgen -W 'encode encode-importance decode matmul' -- "$cur")); return ;;
+        --isa) COMPREPLY=(); return ;;
+        -r|--repetitions) COMPREPLY=(); return ;;
+        --color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+      esac
+      words='--type --op --isa --repetitions --explain --json --color --quiet --help --version' ;;
     *)
       case "$prev" in
         -p|--n-prompt) COMPREPLY=(); return ;;
@@ -16,6 +25,8 @@ _lq_bench() {
   esac
   if [[ $cur == -* ]]; then
     COMPREPLY=($(compgen -W "$words" -- "$cur"))
+  elif [[ $COMP_CWORD == 1 ]]; then
+    COMPREPLY=($(compgen -W 'kernels' -f -- "$cur"))
   else
     COMPREPLY=($(compgen -f -- "$cur"))
   fi

@@ -9,6 +9,7 @@
 
 #include "lib/base/parallel.h"
 #include "lib/jobs/bench_speed.h"
+#include "tools/bench_kernels.h"
 #include "tools/cli/options.h"
 #include "tools/cli/tool.h"
 
@@ -142,13 +143,20 @@ constexpr const char* kDescription[] = {
     "bandwidth is measured in the same run, with the same threads. Models that fit in the "
     "processor's caches "
     "may exceed it.",
+    "kernels measures encoding, decoding and products of each type on one thread, with every "
+    "instruction set that has a kernel of its own for it. A kernel that does not give the results "
+    "of "
+    "the type's definition is refused.",
     "The JSON report carries every sample, load time, time to the first token, peak memory, "
     "settings, and "
     "facts of machine and build."};
 constexpr cli::Example kExamples[] = {
     {"lq-bench model.gguf", "prompt processing and generation"},
     {"lq-bench a.gguf b.gguf -p 128,512 -n 64 -t 1,2 -r 10", "several models, lengths and threads"},
-    {"lq-bench model.gguf -o json", "a report for programs"}};
+    {"lq-bench model.gguf -o json", "a report for programs"},
+    {"lq-bench kernels --type Q4_K --op encode,decode",
+     "one type's kernels, every instruction set"},
+    {"lq-bench kernels --explain", "which instruction set is used here, and why"}};
 
 }  // namespace
 
@@ -159,6 +167,7 @@ int main(int argc, char** argv) {
                    .examples = kExamples,
                    .declare = declare,
                    .execute = execute,
-                   .common = {.threads = false, .force = false}},
+                   .common = {.threads = false, .force = false},
+                   .commands = {&lq::tools::kBenchKernels, 1}},
                   argc, argv);
 }

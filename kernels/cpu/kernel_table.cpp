@@ -45,7 +45,7 @@ Sets make_sets() {
   __builtin_cpu_init();
 // The compiler's check includes that the operating system saves the registers.
 #define LQ_CPU_HAS(feature) (__builtin_cpu_supports(feature) != 0)
-#define LQ_ISA(name, table, flags, condition) {&table, condition},
+#define LQ_ISA(name, table, flags, condition) {&table, condition, #condition},
   Sets sets{{
 #include "kernels/cpu/isas.def"
             },

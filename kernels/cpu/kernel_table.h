@@ -72,6 +72,7 @@ struct KernelTable {
 struct KernelSet {
   const KernelTable* table;  ///< as its file defines it: with null entries
   bool supported;            ///< by this processor and operating system
+  const char* condition;     ///< the row's; what it asks for stands in quotes
 };
 
 /// Every set that was compiled in, best last.

@@ -11,11 +11,6 @@ namespace {
 /// Median absolute deviation, as a fraction of the median, above which a case counts as unsteady.
 constexpr double kUnsteady = 0.03;
 
-OrderedJson spread_json(const Spread& spread) {
-  return {
-      {"median", spread.median}, {"mad", spread.mad}, {"min", spread.least}, {"max", spread.most}};
-}
-
 OrderedJson case_json(const BenchCase& c) {
   OrderedJson json = {
       {"model", c.model},
@@ -52,6 +47,29 @@ OrderedJson case_json(const BenchCase& c) {
 
 }  // namespace
 
+OrderedJson spread_json(const Spread& spread) {
+  return {
+      {"median", spread.median}, {"mad", spread.mad}, {"min", spread.least}, {"max", spread.most}};
+}
+
+OrderedJson report_head(const char* schema, const MachineFacts& machine) {
+  const BuildInfo& build = build_info();
+  return {{"schema", schema},
+          {"lq_version", build.version},
+          {"machine",
+           {{"cpu", machine.cpu},
+            {"cores", machine.cores},
+            {"instruction_sets", machine.instruction_sets},
+            {"memory_bytes", machine.memory_bytes},
+            {"l2_cache_bytes", machine.l2_cache_bytes},
+            {"l3_cache_bytes", machine.l3_cache_bytes},
+            {"operating_system", machine.operating_system}}},
+          {"build",
+           {{"version", build.version}, {"type", build.build_type}, {"compiler", build.compiler}}}};
+}
+
+bool is_unsteady(const Spread& spread) { return spread.mad > kUnsteady * spread.median; }
+
 const char* name_of(BenchKind kind) { return kind == BenchKind::prompt ? "prompt" : "generate"; }
 
 Spread BenchCase::tokens_per_second() const {
@@ -66,31 +84,14 @@ double BenchCase::percent_of_bandwidth() const {
   return 100 * tokens_per_second().median * static_cast<double>(bytes_per_token) / bandwidth;
 }
 
-bool BenchCase::unsteady() const {
-  const Spread spread = tokens_per_second();
-  return spread.mad > kUnsteady * spread.median;
-}
+bool BenchCase::unsteady() const { return is_unsteady(tokens_per_second()); }
 
 OrderedJson to_json(const BenchReport& report) {
-  const BuildInfo& build = build_info();
-  const MachineFacts& machine = report.machine;
   double bandwidth = 0;
   for (const BenchCase& c : report.cases) bandwidth = std::max(bandwidth, c.bandwidth);
-  OrderedJson json = {
-      {"schema", "lq.bench.speed/1"},
-      {"lq_version", build.version},
-      {"machine",
-       {{"cpu", machine.cpu},
-        {"cores", machine.cores},
-        {"instruction_sets", machine.instruction_sets},
-        {"memory_bytes", machine.memory_bytes},
-        {"l2_cache_bytes", machine.l2_cache_bytes},
-        {"l3_cache_bytes", machine.l3_cache_bytes},
-        {"operating_system", machine.operating_system}}},
-      {"build",
-       {{"version", build.version}, {"type", build.build_type}, {"compiler", build.compiler}}},
-      {"memory_bandwidth_bytes_per_second", bandwidth},
-      {"cases", OrderedJson::array()}};
+  OrderedJson json = report_head("lq.bench.speed/1", report.machine);
+  json["memory_bandwidth_bytes_per_second"] = bandwidth;
+  json["cases"] = OrderedJson::array();
   for (const BenchCase& c : report.cases) json["cases"].push_back(case_json(c));
   return json;
 }

@@ -44,6 +44,13 @@ struct BenchReport {
   std::vector<BenchCase> cases;
 };
 
+/// What every report begins with: schema, lq_version, machine, build.
+OrderedJson report_head(const char* schema, const MachineFacts& machine);
+/// {median, mad, min, max}.
+OrderedJson spread_json(const Spread& spread);
+/// Whether samples differ so much that a small difference to another report means nothing.
+bool is_unsteady(const Spread& spread);
+
 /// lq.bench.speed/1.
 OrderedJson to_json(const BenchReport& report);
 

@@ -156,3 +156,44 @@ TEST_CASE("lq-bench: what it refuses") {
   const auto broken = demo.dir.write("broken.gguf", std::string_view("GGUF and no more"));
   CHECK(holds(said(4, {broken.string(), "--json"}), "broken.gguf: "));
 }
+
+TEST_CASE("lq-bench kernels: every set's kernels of a type, checked and timed") {
+  const auto run =
+      run_expecting(0, "lq-bench", {"kernels", "--type", "q4_k,f16", "-r", "2", "--json"});
+  const Json report = Json::parse(run.out);
+  CHECK(report["schema"] == "lq.bench.kernels/1");
+  CHECK(report["sets"][0]["name"] == "generic");
+  std::size_t chosen = 0;
+  for (const Json& set : report["sets"]) {
+    chosen += set["chosen"].get<bool>() ? 1 : 0;
+    CHECK((!set["chosen"].get<bool>() || set["supported"].get<bool>()));
+  }
+  CHECK(chosen == 1);
+  std::size_t generic = 0;
+  for (const Json& c : report["cases"]) {
+    CAPTURE(c.dump());
+    generic += c["isa"] == "generic" ? 1 : 0;
+    REQUIRE(c["samples_ns"].size() == 2);
+    std::vector<double> rates;
+    for (const double ns : c["samples_ns"]) rates.push_back(1e9 * c["weights"].get<double>() / ns);
+    check_spread(c["weights_per_second"], rates);
+    const double stored = c["type"] == "F16" ? 2.0 : 144.0 / 256;
+    CHECK(c["stored_bytes"].get<double>() == stored * c["weights"].get<double>());
+  }
+  CHECK(generic == 8);  // four operations on two types
+}
+
+TEST_CASE("lq-bench kernels: one set, the reason for the choice, and names that do not exist") {
+  const auto table =
+      run_expecting(0, "lq-bench",
+                    {"kernels", "--type", "Q4_0", "--op", "decode", "--isa", "generic", "-r", "1"});
+  CHECK(holds(table.out, "| Q4_0    | decode            | generic  |"));
+  CHECK_FALSE(holds(table.out, "encode"));
+  const auto explained =
+      run_expecting(0, "lq-bench", {"kernels", "--explain"}, {.env = {{"LQ_CPU_ISA", "generic"}}});
+  CHECK(holds(explained.out, "generic is used: LQ_CPU_ISA names it"));
+  const auto unknown = run_expecting(2, "lq-bench", {"kernels", "--isa", "mmx"});
+  CHECK(holds(unknown.err, "instruction set 'mmx' is unknown"));
+  CHECK(unknown.out.empty());
+  CHECK(holds(run_expecting(2, "lq-bench", {"kernels", "--type", "Q8_1"}).err, "Q8_1"));
+}

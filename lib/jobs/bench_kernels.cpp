@@ -1,0 +1,289 @@
+#include "lib/jobs/bench_kernels.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "lib/backend/cpu_kernels.h"
+#include "lib/base/error.h"
+#include "lib/base/random.h"
+
+namespace lq {
+namespace {
+
+using kernels::KernelTable;
+
+constexpr std::size_t kRowLength = 2048, kRows = 32;
+constexpr double kSampleSeconds = 0.02;
+
+std::int64_t thread_time_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+std::size_t index_of(DType type) { return static_cast<std::size_t>(type); }
+
+/// Operands of one type and what the type's own functions make of them.
+struct Operands {
+  explicit Operands(DType dtype)
+      : type(dtype),
+        row_bytes(traits(dtype).row_bytes(kRowLength)),
+        values(kRows * kRowLength),
+        importance(kRowLength),
+        stored(kRows * row_bytes),
+        stored_by_importance(stored.size()),
+        decoded(values.size()) {
+    Random random(1);
+    const auto normal = [&] {  // nearly: the sum of four
+      return static_cast<float>(random.uniform() + random.uniform() + random.uniform() +
+                                random.uniform() - 2);
+    };
+    for (float& value : values) value = 0.03f * normal();
+    for (float& value : importance) value = normal() * normal() + 0.01f;
+    for (float& value : importance) value = std::fabs(value);
+    const DTypeTraits& t = traits(type);
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const float* row = values.data() + r * kRowLength;
+      t.encode(row, nullptr, stored.data() + r * row_bytes, kRowLength);
+      t.encode(row, importance.data(), stored_by_importance.data() + r * row_bytes, kRowLength);
+    }
+    t.decode(stored.data(), decoded.data(), decoded.size());
+  }
+
+  DType type;
+  std::size_t row_bytes;
+  std::vector<float> values, importance;  ///< [kRows][kRowLength], [kRowLength]
+  std::vector<std::byte> stored, stored_by_importance;
+  std::vector<float> decoded;
+};
+
+void encode_rows(const KernelTable& table, const Operands& in, const float* importance,
+                 std::vector<std::byte>& out) {
+  for (std::size_t r = 0; r < kRows; ++r)
+    table.encode[index_of(in.type)](in.values.data() + r * kRowLength, importance,
+                                    out.data() + r * in.row_bytes, kRowLength);
+}
+
+void multiply(const KernelTable& table, const Operands& in, std::vector<float>& out) {
+  table.matmul[index_of(in.type)]({.w = in.stored.data(),
+                                   .row_bytes = in.row_bytes,
+                                   .cols = static_cast<int>(kRowLength),
+                                   .row_begin = 0,
+                                   .row_end = static_cast<int>(kRows),
+                                   .x = in.importance.data(),
+                                   .x_stride = kRowLength,
+                                   .y = out.data(),
+                                   .y_stride = kRows,
+                                   .n_tokens = 1});
+}
+
+/// Against binary64, within what binary32 sums of this length may be off.
+bool products_hold(const Operands& in, const std::vector<float>& products) {
+  for (std::size_t r = 0; r < kRows; ++r) {
+    double sum = 0, size = 0;
+    for (std::size_t i = 0; i < kRowLength; ++i) {
+      const double product = static_cast<double>(in.decoded[r * kRowLength + i]) *
+                             static_cast<double>(in.importance[i]);
+      sum += product;
+      size += std::fabs(product);
+    }
+    if (!(std::fabs(static_cast<double>(products[r]) - sum) <= 1e-5 * size)) return false;
+  }
+  return true;
+}
+
+/// Where the results of an operation go.
+struct Results {
+  explicit Results(const Operands& in) : stored(in.stored.size()), values(in.values.size()) {}
+  std::vector<std::byte> stored;
+  std::vector<float> values;
+};
+
+struct Operation {
+  const char* name;
+  void (*run)(const KernelTable&, const Operands&, Results&);
+  bool (*holds)(const Operands&, const Results&);
+  /// The kernel's address, to see whether a set has one of its own.
+  const void* (*kernel)(const KernelTable&, DType);
+};
+
+constexpr Operation kOperations[] = {
+    {"encode",
+     [](const KernelTable& t, const Operands& in, Results& out) {
+       encode_rows(t, in, nullptr, out.stored);
+     },
+     [](const Operands& in, const Results& out) { return out.stored == in.stored; },
+     [](const KernelTable& t, DType type) {
+       return reinterpret_cast<const void*>(t.encode[index_of(type)]);
+     }},
+    {"encode-importance",
+     [](const KernelTable& t, const Operands& in, Results& out) {
+       encode_rows(t, in, in.importance.data(), out.stored);
+     },
+     [](const Operands& in, const Results& out) { return out.stored == in.stored_by_importance; },
+     [](const KernelTable& t, DType type) {
+       return reinterpret_cast<const void*>(t.encode[index_of(type)]);
+     }},
+    {"decode",
+     [](const KernelTable& t, const Operands& in, Results& out) {
+       t.decode[index_of(in.type)](in.stored.data(), out.values.data(), out.values.size());
+     },
+     [](const Operands& in, const Results& out) {
+       return std::memcmp(in.decoded.data(), out.values.data(),
+                          in.decoded.size() * sizeof(float)) == 0;
+     },
+     [](const KernelTable& t, DType type) {
+       return reinterpret_cast<const void*>(t.decode[index_of(type)]);
+     }},
+    {"matmul",
+     [](const KernelTable& t, const Operands& in, Results& out) { multiply(t, in, out.values); },
+     [](const Operands& in, const Results& out) { return products_hold(in, out.values); },
+     [](const KernelTable& t, DType type) {
+       return reinterpret_cast<const void*>(t.matmul[index_of(type)]);
+     }}};
+
+KernelCase measure(const Operation& operation, const KernelTable& table, const Operands& in,
+                   int repetitions) {
+  Results results(in);
+  operation.run(table, in, results);
+  if (!operation.holds(in, results))
+    fail(ErrorKind::failure, "kernel ", operation.name, " of ", traits(in.type).name,
+         " in the set ", table.name, " disagrees with the type's definition; it is not timed");
+  KernelCase result{.operation = operation.name, .isa = table.name, .type = in.type};
+  const std::int64_t begin = thread_time_ns();
+  operation.run(table, in, results);
+  const double once = 1e-9 * static_cast<double>(thread_time_ns() - begin);
+  const int rounds = std::clamp(static_cast<int>(kSampleSeconds / std::max(once, 1e-6)), 1, 10000);
+  result.weights = static_cast<std::uint64_t>(rounds) * in.values.size();
+  result.stored_bytes = static_cast<std::uint64_t>(rounds) * in.stored.size();
+  for (int i = 0; i < repetitions; ++i) {
+    const std::int64_t start = thread_time_ns();
+    for (int k = 0; k < rounds; ++k) operation.run(table, in, results);
+    result.samples_ns.push_back(thread_time_ns() - start);
+  }
+  return result;
+}
+
+std::vector<const KernelTable*> chosen_tables(const KernelBenchOptions& options) {
+  std::vector<const KernelTable*> tables;
+  for (const std::string& name : options.sets) tables.push_back(&choose_cpu_kernels(name));
+  if (!options.sets.empty()) return tables;
+  for (const kernels::KernelSet& set : kernels::kernel_sets())
+    if (set.supported) tables.push_back(kernels::kernel_table(set.table->name));
+  return tables;
+}
+
+template <class Value>
+bool wanted(const std::vector<Value>& list, const Value& value) {
+  return list.empty() || std::find(list.begin(), list.end(), value) != list.end();
+}
+
+/// The quoted words of a condition.
+std::vector<std::string> quoted_words(std::string_view condition) {
+  std::vector<std::string> words;
+  for (std::size_t at = 0; (at = condition.find('"', at)) != std::string_view::npos;) {
+    const std::size_t end = condition.find('"', at + 1);
+    if (end == std::string_view::npos) break;
+    words.emplace_back(condition.substr(at + 1, end - at - 1));
+    at = end + 1;
+  }
+  return words;
+}
+
+OrderedJson case_json(const KernelCase& c) {
+  const Spread rate = c.weights_per_second();
+  const double bytes_a_weight = static_cast<double>(c.stored_bytes) /
+                                static_cast<double>(std::max<std::uint64_t>(c.weights, 1));
+  return {{"operation", c.operation},
+          {"type", traits(c.type).name},
+          {"isa", c.isa},
+          {"threads", 1},
+          {"weights", c.weights},
+          {"stored_bytes", c.stored_bytes},
+          {"weights_per_second", spread_json(rate)},
+          {"stored_bytes_per_second", rate.median * bytes_a_weight},
+          {"samples_ns", c.samples_ns},
+          {"unsteady", is_unsteady(rate)}};
+}
+
+}  // namespace
+
+std::vector<std::string> kernel_operations() {
+  std::vector<std::string> names;
+  for (const Operation& operation : kOperations) names.emplace_back(operation.name);
+  return names;
+}
+
+Spread KernelCase::weights_per_second() const {
+  std::vector<double> rates;
+  for (const std::int64_t ns : samples_ns)
+    rates.push_back(1e9 * static_cast<double>(weights) /
+                    static_cast<double>(std::max<std::int64_t>(ns, 1)));
+  return spread_of(rates);
+}
+
+KernelReport bench_kernels(const KernelBenchOptions& options,
+                           const std::function<void(const KernelCase&)>& on_case,
+                           Monitor& monitor) {
+  return bench_kernels(chosen_tables(options), options, on_case, monitor);
+}
+
+KernelReport bench_kernels(std::span<const KernelTable* const> tables,
+                           const KernelBenchOptions& options,
+                           const std::function<void(const KernelCase&)>& on_case,
+                           Monitor& monitor) {
+  KernelReport report{.machine = machine_facts(), .cases = {}};
+  for_each_dtype([&](DType type, const DTypeTraits&) {
+    if (!wanted(options.types, type)) return;
+    const Operands operands(type);
+    for (const Operation& operation : kOperations) {
+      if (!wanted(options.operations, std::string(operation.name))) continue;
+      std::set<const void*> measured;
+      for (const KernelTable* table : tables) {
+        monitor.check_stop();
+        if (!measured.insert(operation.kernel(*table, type)).second) continue;
+        report.cases.push_back(measure(operation, *table, operands, options.repetitions));
+        on_case(report.cases.back());
+      }
+    }
+  });
+  return report;
+}
+
+SetChoices explain_sets() {
+  SetChoices choices;
+  const KernelTable& chosen = choose_cpu_kernels();
+  for (const kernels::KernelSet& set : kernels::kernel_sets())
+    choices.sets.push_back({.name = set.table->name,
+                            .needs = quoted_words(set.condition),
+                            .supported = set.supported,
+                            .chosen = std::string_view(set.table->name) == chosen.name});
+  const char* const forced = std::getenv("LQ_CPU_ISA");
+  choices.reason =
+      std::string(chosen.name) + " is used: " +
+      (forced && *forced ? "LQ_CPU_ISA names it" : "the last in the list that this machine has");
+  return choices;
+}
+
+OrderedJson to_json(const KernelReport& report) {
+  OrderedJson json = report_head("lq.bench.kernels/1", report.machine);
+  const SetChoices choices = explain_sets();
+  json["reason"] = choices.reason;
+  json["sets"] = OrderedJson::array();
+  for (const SetChoice& set : choices.sets)
+    json["sets"].push_back({{"name", set.name},
+                            {"needs", set.needs},
+                            {"supported", set.supported},
+                            {"chosen", set.chosen}});
+  json["cases"] = OrderedJson::array();
+  for (const KernelCase& c : report.cases) json["cases"].push_back(case_json(c));
+  return json;
+}
+
+}  // namespace lq

@@ -1,0 +1,132 @@
+#include "tools/bench_kernels.h"
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "lib/jobs/bench_kernels.h"
+#include "tools/cli/options.h"
+#include "tools/cli/tables.h"
+
+namespace lq::tools {
+namespace {
+
+struct Options {
+  std::vector<std::string> types, sets, operations;
+  int repetitions = 5;
+  bool explain = false;
+} options;
+
+std::vector<std::string> types_with_codec() {
+  std::vector<std::string> names;
+  for_each_dtype([&](DType, const DTypeTraits& t) { names.emplace_back(t.name); });
+  return names;
+}
+
+CLI::Option* add_list(CLI::App& app, const char* names, std::vector<std::string>& list,
+                      const char* help) {
+  return app.add_option(names, list, help)->delimiter(',')->allow_extra_args(false);
+}
+
+void declare(CLI::App& app) {
+  add_list(app, "--type", options.types, "types to measure; a list with commas; without it all")
+      ->check(cli::choice(types_with_codec(), cli::Case::ignore));
+  add_list(app, "--op", options.operations,
+           "operations to measure; a list with commas; without it all")
+      ->check(cli::choice(kernel_operations()));
+  add_list(app, "--isa", options.sets,
+           "instruction sets to measure, as --explain lists them; a list with commas; without it "
+           "all that work here")
+      ->type_name("NAME");
+  app.add_option("-r,--repetitions", options.repetitions, "samples of each case")
+      ->check(cli::whole_number(1, 1000))
+      ->capture_default_str();
+  app.add_flag("--explain", options.explain,
+               "show the instruction sets, which one is used and why, and end");
+}
+
+std::string formatted(const char* format, double value) {
+  char text[64];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
+
+void print_sets() {
+  const SetChoices choices = explain_sets();
+  cli::Table table{.columns = {{"set"}, {"needs"}, {"here"}, {"used"}}, .rows = {}};
+  for (const SetChoice& set : choices.sets) {
+    std::string needs;
+    for (const std::string& one : set.needs) needs += (needs.empty() ? "" : ", ") + one;
+    table.rows.push_back({set.name, needs.empty() ? "nothing" : needs, set.supported ? "yes" : "no",
+                          set.chosen ? "yes" : ""});
+  }
+  cli::print(cli::write_table(table, "text") + "\n" + choices.reason + "\n");
+}
+
+std::string row(const std::string& type, const std::string& operation, const std::string& isa,
+                const std::string& weights, const std::string& bytes) {
+  char text[256];
+  std::snprintf(text, sizeof text, "| %-7s | %-17s | %-8s | %18s | %13s |\n", type.c_str(),
+                operation.c_str(), isa.c_str(), weights.c_str(), bytes.c_str());
+  return text;
+}
+
+std::string header() {
+  std::string rule = row("", "", "", "", "");
+  for (std::size_t i = 0; i + 1 < rule.size(); ++i)
+    if (rule[i] == ' ') rule[i] = '-';
+  return row("type", "operation", "set", "Mweights/s", "GB/s stored") + rule;
+}
+
+std::string case_row(const KernelCase& c) {
+  const Spread rate = c.weights_per_second();
+  const double bytes_a_weight =
+      static_cast<double>(c.stored_bytes) / static_cast<double>(c.weights);
+  return row(traits(c.type).name, c.operation, c.isa,
+             formatted("%.1f", rate.median * 1e-6) + formatted(" +- %.1f", rate.mad * 1e-6) +
+                 (is_unsteady(rate) ? " !" : ""),
+             formatted("%.2f", rate.median * bytes_a_weight * 1e-9));
+}
+
+void execute(const cli::Context& context) {
+  if (options.explain && !context.json) {
+    print_sets();
+    return;
+  }
+  KernelBenchOptions bench{.types = {},
+                           .sets = options.sets,
+                           .operations = options.operations,
+                           .repetitions = options.repetitions};
+  for (const std::string& name : options.types) bench.types.push_back(*dtype_named(name));
+  if (options.explain) {
+    cli::print(to_json(KernelReport{.machine = machine_facts(), .cases = {}}).dump(2) + "\n");
+    return;
+  }
+  bool begun = false;  // a table without rows says nothing
+  const KernelReport report = bench_kernels(
+      bench,
+      [&](const KernelCase& c) {
+        if (context.json) return;
+        if (!std::exchange(begun, true)) cli::print(header());
+        cli::print(case_row(c));
+      },
+      context.monitor);
+  if (context.json) {
+    cli::print(to_json(report).dump(2) + "\n");
+    return;
+  }
+  cli::print("\n" + report.machine.cpu + ", one thread, processor time; medians of " +
+             std::to_string(options.repetitions) +
+             " samples +- median absolute deviation\nevery kernel gave the type's own results "
+             "before it was timed; !: the samples differ by more than 3 %\n");
+}
+
+}  // namespace
+
+const cli::Command kBenchKernels = {.name = "kernels",
+                                    .summary = "measure single kernels on one thread",
+                                    .declare = declare,
+                                    .execute = execute,
+                                    .common = {.threads = false, .force = false}};
+
+}  // namespace lq::tools
