@@ -72,6 +72,8 @@ nlohmann::ordered_json envelope(const lq::Plan& plan, const lq::WriteOptions& wr
                                    {"output", options.output},
                                    {"type", options.type},
                                    {"pure", options.pure},
+                                   {"imatrix", importance.imatrix},
+                                   {"calibrate", importance.calibrate},
                                    {"threads", writing.threads},
                                    {"written", !options.dry_run}}}};
   json.update(report ? lq::report_json(plan, options.output, writing)

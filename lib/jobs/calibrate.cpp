@@ -78,7 +78,7 @@ class Calibration {
 
  private:
   void begin() {
-    matrix_.name = options_.text;
+    matrix_.name = options_.save.empty() ? "calibration" : options_.save.string();
     matrix_.datasets = {options_.text};
     matrix_.chunk_size = options_.chunk_size;
     if (!options_.resume || options_.save.empty() || !std::filesystem::exists(options_.save))

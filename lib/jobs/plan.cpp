@@ -87,13 +87,14 @@ std::size_t Plan::fallbacks() const {
 
 std::uint64_t peak_memory_bytes(const Plan& plan, const WriteOptions& options) {
   const Budget budget = make_budget(plan, options);
-  std::uint64_t data = 0, pieces = 0;
+  std::uint64_t data = 0, pieces = 0, importance = 0;
   for (const PlannedTensor& tensor : plan.tensors) {
     data += tensor.output.bytes();
+    if (tensor.importance) importance += tensor.importance->size() * sizeof(float);
     pieces += count_pieces(tensor);
   }
   const std::uint64_t header = plan.file_bytes() - data;  // once built, once copied
-  return static_cast<std::uint64_t>(budget.threads) * budget.scratch_bytes +
+  return static_cast<std::uint64_t>(budget.threads) * budget.scratch_bytes + importance +
          pieces * (sizeof(Piece) + (options.report ? sizeof(TensorReport) : 0)) + 2 * header;
 }
 

@@ -62,6 +62,7 @@ OrderedJson plan_json(const Plan& plan, const std::filesystem::path& output,
                     {"wanted_type", traits(tensor.wanted_type).name},
                     {"type", traits(tensor.output.type).name},
                     {"reason", tensor.reason},
+                    {"importance", tensor.importance != nullptr},
                     {"bytes", tensor.output.bytes()}});
     if (plan.n_parts > 0) rows.back()["file"] = tensor.file;
   }

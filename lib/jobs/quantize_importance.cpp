@@ -113,17 +113,17 @@ ColumnWeights ImportanceUse::weights_of(const TensorInfo& tensor, const Importan
   return std::make_shared<const std::vector<float>>(std::move(weights));
 }
 
-void ImportanceUse::warn_of_experts(const std::string& name, const ImportanceEntry& entry) {
+void ImportanceUse::note_experts(const std::string& name, const ImportanceEntry& entry) {
   if (entry.counts.size() < 2 || options_.matrix->legacy) return;
-  std::vector<std::string> few;
+  std::string few;
   for (std::size_t i = 0; i < entry.counts.size(); ++i)
     if (entry.counts[i] < options_.min_expert_tokens)
-      few.push_back(std::to_string(i) + " (" + std::to_string(entry.counts[i]) + ")");
+      few += (few.empty() ? "" : ", ") + std::to_string(i) + " (" +
+             std::to_string(entry.counts[i]) + ")";
   if (few.empty()) return;
-  std::string text;
-  for (const std::string& one : few) text += (text.empty() ? "" : ", ") + one;
-  warnings_.push_back("experts of " + quote(name) + " that saw fewer than " +
-                      std::to_string(options_.min_expert_tokens) + " tokens: " + text);
+  // The matrices of a layer saw the same tokens: one line for all of them.
+  if (rare_.empty() || rare_.back().experts != few) rare_.push_back({std::move(few), {}});
+  rare_.back().tensors.push_back(name);
 }
 
 bool ImportanceUse::settle_missing(const Recipe& recipe, const TensorInfo& tensor,
@@ -168,11 +168,12 @@ std::vector<ColumnWeights> ImportanceUse::assign(const Recipe& recipe,
     if (tensor.type == type || traits(type).values == 1) continue;
     if (const ImportanceEntry* entry = fitting(tensor)) {
       result[i] = weights_of(tensor, *entry);
-      warn_of_experts(tensor.name, *entry);
+      note_experts(tensor.name, *entry);
     } else if (demands_importance(recipe, tensor.name, type)) {
       const bool done = settle_missing(recipe, tensor, decisions[i], result[i]);
       (done ? settled_ : refused_).push_back(tensor.name + " (" + traits(type).name + ")");
-    } else if (!entries_.empty() && !is_usually_missing(tensor.name)) {
+    } else if (!entries_.empty() && !is_usually_missing(tensor.name) &&
+               !options_.matrix->entries.contains(tensor.name)) {
       without_.push_back(tensor.name);
     }
   }
@@ -207,6 +208,10 @@ void ImportanceUse::report() {
                              ? "got a larger type: "
                              : "are encoded with equal weights: ") +
                         listing(settled_));
+  for (const RareExperts& rare : rare_)
+    warnings_.push_back("experts that saw fewer than " +
+                        std::to_string(options_.min_expert_tokens) + " tokens: " + rare.experts +
+                        " of " + listing(rare.tensors));
   if (!without_.empty())
     warnings_.push_back(options_.matrix->name + ": says nothing of " +
                         tensors_text(without_.size()) +

@@ -58,11 +58,17 @@ class ImportanceUse {
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
+  /// Experts that hardly saw a token, "3 (5), 7 (0)", and the tensors that it is so for.
+  struct RareExperts {
+    std::string experts;
+    std::vector<std::string> tensors;
+  };
+
   const ImportanceEntry* find(const std::string& name) const;
   /// The entry of a tensor if it has the right size.
   const ImportanceEntry* fitting(const TensorInfo& tensor);
   ColumnWeights weights_of(const TensorInfo& tensor, const ImportanceEntry& entry);
-  void warn_of_experts(const std::string& name, const ImportanceEntry& entry);
+  void note_experts(const std::string& name, const ImportanceEntry& entry);
   bool settle_missing(const Recipe& recipe, const TensorInfo& tensor, TypeDecision& decision,
                       ColumnWeights& weights) const;
   void warn_of_strangers(std::span<const TensorInfo> tensors);
@@ -71,6 +77,7 @@ class ImportanceUse {
   const ImportanceOptions& options_;
   std::vector<std::pair<const std::string*, const ImportanceEntry*>> entries_;  ///< by name
   std::vector<std::string> wrong_, refused_, settled_, without_;  ///< tensors, by what befell them
+  std::vector<RareExperts> rare_;
   std::vector<std::string> warnings_;
 };
 

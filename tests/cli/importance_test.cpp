@@ -122,9 +122,12 @@ TEST_CASE("a plan tells what importance would change, and what is wrong with it"
                     {"-n", "--json", (dir / "experts.gguf").string(), "Q2_K_S", "--imatrix",
                      (dir / "im.gguf").string(), "--on-missing", "uniform"});
   const auto json = nlohmann::json::parse(run.out);
-  CHECK(json.at("warnings").size() == 7);
+  CHECK(json.at("warnings").size() == 3);
   CHECK(holds(run.err, "blk.1.attn_k.weight (Q2_K)"));
-  CHECK(holds(run.err, "experts of 'blk.1.ffn_up_exps.weight'"));
+  CHECK(json.at("settings").at("imatrix") == (dir / "im.gguf").string());
+  CHECK(json.at("tensors")[0].at("importance") == false);
+  CHECK(json.at("tensors")[3].at("importance") == true);
+  CHECK(holds(run.err, "3 (5) of blk.1.ffn_down_exps.weight"));
   // With the calibration still to come the plan is made as if all were there.
   run_expecting(0, "lq-quantize",
                 {"-n", (dir / "experts.gguf").string(), "Q2_K_S", "--calibrate", kText});

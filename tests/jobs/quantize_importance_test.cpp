@@ -98,15 +98,17 @@ TEST_CASE("every matrix gets its means, experts their own") {
   CHECK(!tensor_of(plan, "blk.1.attn_k.weight").importance);
   const std::string warnings = warnings_of(plan);
   CHECK(holds(warnings, "says nothing of 1 tensor, encoded without importance: blk.1.attn_k"));
-  CHECK(holds(warnings,
-              "experts of 'blk.0.ffn_up_exps.weight' that saw fewer than 64 tokens: 2 (0)"));
-  CHECK(holds(warnings,
-              "experts of 'blk.1.ffn_down_exps.weight' that saw fewer than 64 tokens: 3 (5)"));
+  const auto exps = [](const std::string& layer) {
+    return layer + "ffn_down_exps.weight, " + layer + "ffn_gate_exps.weight, " + layer +
+           "ffn_up_exps.weight\n";
+  };
+  CHECK(holds(warnings, "experts that saw fewer than 64 tokens: 2 (0) of " + exps("blk.0.")));
+  CHECK(holds(warnings, "experts that saw fewer than 64 tokens: 3 (5) of " + exps("blk.1.")));
   CHECK(!holds(warnings, "token_embd"));
   // Types without a use for it do not ask.
   CHECK(model.plan("F16", {.matrix = &matrix}).warnings.empty());
   CHECK(holds(warnings_of(model.plan("Q4_0", {.matrix = &matrix, .min_expert_tokens = 1})),
-              "2 (0)\n"));
+              "tokens: 2 (0) of"));
 }
 
 TEST_CASE("a matrix of zeros says nothing, and does no harm") {
@@ -157,6 +159,7 @@ TEST_CASE("entries are chosen by parts of names") {
   const Plan others = model.plan("Q4_0", {.matrix = &matrix, .exclude = {"exps"}});
   CHECK(!tensor_of(others, "blk.0.ffn_up_exps.weight").importance);
   CHECK(tensor_of(others, "blk.0.attn_v.weight").importance);
+  CHECK(!holds(warnings_of(others), "exps"));  // as it was wished
   CHECK(holds(message_of(ErrorKind::usage,
                          [&] { model.plan("Q4_0", {.matrix = &matrix, .exclude = {"blk"}}); }),
               "none of its 13 entries"));
