@@ -99,6 +99,7 @@ Plan make_quantize_plan(const TensorSource& source, const QuantizeOptions& optio
     facts.importance = importance.any();
     decisions = choose_types(*options.recipe, facts, options.wishes, selected.tensors);
     weights = importance.assign(*options.recipe, selected.originals, decisions);
+    importance.check_names(source.tensors());
   } else {
     for (const TensorInfo& tensor : selected.tensors)
       decisions.push_back({tensor.type, tensor.type, "copy"});

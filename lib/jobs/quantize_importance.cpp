@@ -177,12 +177,11 @@ std::vector<ColumnWeights> ImportanceUse::assign(const Recipe& recipe,
       without_.push_back(tensor.name);
     }
   }
-  warn_of_strangers(tensors);
   report();
   return result;
 }
 
-void ImportanceUse::warn_of_strangers(std::span<const TensorInfo> tensors) {
+void ImportanceUse::check_names(std::span<const TensorInfo> tensors) {
   const auto n_known = std::count_if(tensors.begin(), tensors.end(), [this](const TensorInfo& t) {
     return find(t.name) != nullptr;
   });

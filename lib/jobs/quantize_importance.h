@@ -52,6 +52,8 @@ class ImportanceUse {
   /// Error(unsupported) that lists tensors which need importance and have none.
   std::vector<ColumnWeights> assign(const Recipe& recipe, std::span<const TensorInfo> tensors,
                                     std::vector<TypeDecision>& decisions);
+  /// Warns of entries that are of none of these tensors: all that the source has.
+  void check_names(std::span<const TensorInfo> tensors);
   /// Adds the quantize.imatrix.* keys.
   void describe(Metadata& metadata) const;
   /// What the user should know, a line each.
@@ -71,7 +73,6 @@ class ImportanceUse {
   void note_experts(const std::string& name, const ImportanceEntry& entry);
   bool settle_missing(const Recipe& recipe, const TensorInfo& tensor, TypeDecision& decision,
                       ColumnWeights& weights) const;
-  void warn_of_strangers(std::span<const TensorInfo> tensors);
   void report();
 
   const ImportanceOptions& options_;
