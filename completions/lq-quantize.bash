@@ -22,6 +22,9 @@ _lq_quantize() {
         --part) COMPREPLY=(); return ;;
         --report) COMPREPLY=($(compgen -f -- "$cur")); return ;;
         --mem) COMPREPLY=(); return ;;
+        --target-size) COMPREPLY=(); return ;;
+        --target-bpw) COMPREPLY=(); return ;;
+        --save-tensor-types) COMPREPLY=($(compgen -f -- "$cur")); return ;;
         --imatrix) COMPREPLY=($(compgen -f -- "$cur")); return ;;
         --calibrate) COMPREPLY=(); return ;;
         --save-imatrix) COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -34,7 +37,7 @@ _lq_quantize() {
         -t|--threads) COMPREPLY=(); return ;;
         --color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
       esac
-      words='--dry-run --list --pure --tensor-type --tensor-type-file --output-tensor-type --token-embedding-type --leave-output-tensor --allow-requantize --max-fallback --override-kv --prune-layers --keep-split --part --resume --report --mem --imatrix --calibrate --save-imatrix --ctx --chunks --process-output --parse-special --include-weights --exclude-weights --on-missing --min-expert-tokens --threads --force --json --color --quiet --help --version' ;;
+      words='--dry-run --list --pure --tensor-type --tensor-type-file --output-tensor-type --token-embedding-type --leave-output-tensor --allow-requantize --max-fallback --override-kv --prune-layers --keep-split --part --resume --report --mem --target-size --target-bpw --save-tensor-types --imatrix --calibrate --save-imatrix --ctx --chunks --process-output --parse-special --include-weights --exclude-weights --on-missing --min-expert-tokens --threads --force --json --color --quiet --help --version' ;;
   esac
   if [[ $cur == -* ]]; then
     COMPREPLY=($(compgen -W "$words" -- "$cur"))

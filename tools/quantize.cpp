@@ -13,6 +13,7 @@
 #include "tools/cli/options.h"
 #include "tools/quantize_importance.h"
 #include "tools/quantize_options.h"
+#include "tools/quantize_target.h"
 
 namespace {
 
@@ -21,9 +22,11 @@ using lq::fail;
 
 lq::tools::QuantizeArguments options;
 lq::tools::ImportanceArguments importance;
+lq::tools::TargetArguments target;
 
 void declare(CLI::App& app) {
   lq::tools::declare_quantize(app, options);
+  lq::tools::declare_target(app, target);
   lq::tools::declare_importance(app, importance);
 }
 
@@ -52,7 +55,9 @@ void print_list(bool json) {
 /// `lq-quantize IN TYPE` leaves out the output.
 void settle_positionals() {
   if (options.input.empty()) fail(ErrorKind::usage, "INPUT is required");
-  if (options.type.empty()) std::swap(options.type, options.output);
+  const bool named = lq::find_recipe(options.output) || options.output == "COPY";
+  if (options.type.empty() && (!target.given() || named)) std::swap(options.type, options.output);
+  if (options.type.empty() && target.given()) return;  // chosen when the model is known
   if (options.type.empty()) fail(ErrorKind::usage, "TYPE is required, such as Q4_K_M (--list)");
   auto names = lq::usable_recipe_names();
   names.push_back("COPY");
@@ -62,8 +67,9 @@ void settle_positionals() {
          "'? --list shows all");
 }
 
-/// The plan, or the report when one was made.
-nlohmann::ordered_json envelope(const lq::Plan& plan, const lq::WriteOptions& writing) {
+/// The plan, or the report when one was made. `fit` is null without a target.
+nlohmann::ordered_json envelope(const lq::Plan& plan, const lq::WriteOptions& writing,
+                                const lq::SizeFit* fit) {
   const bool report = writing.report && !options.dry_run;
   nlohmann::ordered_json json = {{"schema", report ? "lq.quantize.report/1" : "lq.quantize.plan/1"},
                                  {"lq_version", lq::build_info().version},
@@ -79,6 +85,7 @@ nlohmann::ordered_json envelope(const lq::Plan& plan, const lq::WriteOptions& wr
   json.update(report ? lq::report_json(plan, options.output, writing)
                      : lq::plan_json(plan, options.output, writing));
   json["fallback_percent"] = lq::fallback_percent(plan);
+  if (fit) json["target"] = lq::size_json(*fit);
   return json;
 }
 
@@ -197,18 +204,28 @@ lq::Plan make_plan(const lq::TensorSource& source, lq::QuantizeOptions wanted,
   return plan;
 }
 
+std::unique_ptr<lq::TensorSource> open_model() {
+  auto source = lq::open_source(options.input);
+  if (source->format().substr(0, 4) != "GGUF")
+    fail(ErrorKind::unsupported, options.input, ": ", source->format(),
+         " is not read here; make a GGUF file of it with lq-convert first");
+  return source;
+}
+
 void execute(const lq::cli::Context& context) {
   if (options.list) return print_list(context.json);
   if (only_measures()) return measure(context);
   settle_positionals();
   lq::tools::check_arguments(options);
+  std::unique_ptr<lq::TensorSource> source;
+  if (options.type.empty()) {
+    source = open_model();
+    lq::tools::settle_target_type(target, *source, options);
+  }
   const lq::QuantizeOptions wanted = lq::tools::quantize_options(options);
   if (options.output.empty())
     options.output = lq::default_output(options.input, wanted.recipe).string();
-  const auto source = lq::open_source(options.input);
-  if (source->format().substr(0, 4) != "GGUF")
-    fail(ErrorKind::unsupported, options.input, ": ", source->format(),
-         " is not read here; make a GGUF file of it with lq-convert first");
+  if (!source) source = open_model();
   std::vector<lq::TensorReport> reports;
   const lq::WriteOptions writing{
       .threads = context.threads,
@@ -218,16 +235,21 @@ void execute(const lq::cli::Context& context) {
       .resume = options.resume,
       .check_copies = true,
       .report = options.report.empty() ? nullptr : &reports};
-  const lq::Plan plan = make_plan(*source, wanted, writing, context);
+  lq::tools::check_target(target, options, wanted.recipe, writing.existing, input_files(*source));
+  lq::Plan plan = make_plan(*source, wanted, writing, context);
+  const auto fit = lq::tools::fit_target(target, options, plan, context);
   if (options.dry_run && !context.json)
     lq::cli::print(lq::plan_text(plan, options.output, writing));
+  if (fit && !context.json && !context.quiet) lq::cli::print(lq::size_table(*fit));
   show_warnings(plan, context.monitor);
   warn_of_unused_patterns(plan, wanted, context.monitor);
   check_fallbacks(plan, context.monitor);
   if (!options.dry_run) write(plan, writing, context.monitor);
+  const lq::SizeFit* fitted = fit ? &*fit : nullptr;
   if (!options.report.empty() && !options.dry_run)
-    lq::write_text(options.report, envelope(plan, writing).dump(1) + "\n", writing.existing);
-  if (context.json) lq::cli::print(envelope(plan, writing).dump() + "\n");
+    lq::write_text(options.report, envelope(plan, writing, fitted).dump(1) + "\n",
+                   writing.existing);
+  if (context.json) lq::cli::print(envelope(plan, writing, fitted).dump() + "\n");
 }
 
 constexpr const char* kDescription[] = {
@@ -250,6 +272,11 @@ constexpr const char* kDescription[] = {
     "and "
     "when the work is interrupted; --resume then goes on after the last whole chunk, with the same "
     "model, text and --ctx, and the result has the same bytes as that of an uninterrupted run.",
+    "--target-size and --target-bpw choose the type of every matrix whose type the file type's "
+    "rules would choose. Some rows of each are stored as every type that fits them, the loss is "
+    "the relative error, by importance where there is some, times how much errors of such a matrix "
+    "matter, and types are taken where a byte saves most loss. The table shows the loss at other "
+    "sizes.",
     "A model in several files is read whole, from any of them. With --keep-split every file gets "
     "its own output, and none has its name before all are complete. --resume keeps finished work "
     "beside the output and uses it only for the same input, options and version, after comparing "
@@ -273,6 +300,8 @@ constexpr lq::cli::Example kExamples[] = {
     {"lq-quantize model-f16.gguf out.gguf Q3_K_M --calibrate text.txt --save-imatrix im.gguf",
      "Measure what matters, keep it, and quantize"},
     {"lq-quantize imatrix-merge one.gguf two.gguf -o both.gguf", "Add up two importance matrices"},
+    {"lq-quantize model-f16.gguf out.gguf --target-size 3.5G --save-tensor-types types.txt",
+     "The best file of a size, and what it is made of"},
     {"lq-quantize big-00001-of-00009.gguf out Q4_K_M --keep-split --resume",
      "Quantize a model in parts, and go on after an interruption"},
 };

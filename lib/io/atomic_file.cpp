@@ -266,7 +266,8 @@ void AtomicFile::give_name() {
   }
   if (!replace) {
     if (::link(temporary_.c_str(), path_.c_str()) == 0) {
-      keep_ = false;  // the destructor removes the other name
+      ::unlink(temporary_.c_str());  // now, because the journal goes after this
+      temporary_.clear();
       return;
     }
     if (errno == EEXIST) fail_exists(name_);
