@@ -8,7 +8,7 @@
 namespace lq::kernels {
 
 /// Value = scale * group scale * code - min * group minimum.
-struct AffineGroups {
+struct [[gnu::packed]] AffineGroups {
   static constexpr int kGroup = 32;  ///< values under one scale and minimum
   static constexpr int kGroups = 8;
   std::uint16_t scale;      ///< binary16

@@ -5,7 +5,7 @@
 
 namespace lq::kernels {
 
-struct BlockBF16 {
+struct [[gnu::packed]] BlockBF16 {
   static constexpr int kValues = 1;
   std::uint16_t value;
 };

@@ -8,6 +8,13 @@ namespace {
 
 using namespace kernels;
 
+// Files put tensors at any address: a block has no alignment.
+#define LQ_DTYPE(id, name, Block, gguf_id, max_rmse) static_assert(alignof(Block) == 1);
+#define LQ_STORAGE(id, name, gguf_id, values, bytes)
+#include "kernels/blocks/dtypes.def"
+#undef LQ_DTYPE
+#undef LQ_STORAGE
+
 constexpr DTypeTraits kTraits[] = {
 #define LQ_DTYPE(id, name, Block, gguf_id, max_rmse)              \
   {name,     gguf_id,           Block::kValues,    sizeof(Block), \

@@ -5,7 +5,7 @@
 
 namespace lq::kernels {
 
-struct BlockF16 {
+struct [[gnu::packed]] BlockF16 {
   static constexpr int kValues = 1;
   std::uint16_t value;
 };

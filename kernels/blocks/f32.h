@@ -5,7 +5,7 @@
 
 namespace lq::kernels {
 
-struct BlockF32 {
+struct [[gnu::packed]] BlockF32 {
   static constexpr int kValues = 1;
   float value;
 };

@@ -9,7 +9,7 @@
 
 namespace lq::kernels {
 
-struct BlockIQ4_NL {
+struct [[gnu::packed]] BlockIQ4_NL {
   static constexpr int kValues = 32;
   std::uint16_t scale;    ///< binary16; value[i] = scale * iq4_value(code[i])
   std::uint8_t code[16];  ///< code[j]: value j in the low nibble, value j + 16 in the high one

@@ -9,7 +9,7 @@
 
 namespace lq::kernels {
 
-struct BlockIQ4_XS {
+struct [[gnu::packed]] BlockIQ4_XS {
   static constexpr int kValues = 256;
   static constexpr int kGroup = 32;  ///< values under one scale
   static constexpr int kGroups = 8;

@@ -8,7 +8,7 @@
 
 namespace lq::kernels {
 
-struct BlockMXFP4 {
+struct [[gnu::packed]] BlockMXFP4 {
   static constexpr int kValues = 32;
   std::uint8_t exponent;  ///< E8M0: the scale is 2^(exponent - 127), 255 is not a number
   std::uint8_t code[16];  ///< code[j]: value j in the low nibble, value j + 16 in the high one

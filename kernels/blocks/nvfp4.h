@@ -9,7 +9,7 @@
 
 namespace lq::kernels {
 
-struct BlockNVFP4 {
+struct [[gnu::packed]] BlockNVFP4 {
   static constexpr int kValues = 64;
   static constexpr int kGroup = 16;  ///< values under one scale
   static constexpr int kGroups = 4;

@@ -7,7 +7,7 @@
 
 namespace lq::kernels {
 
-struct BlockQ1_0 {
+struct [[gnu::packed]] BlockQ1_0 {
   static constexpr int kValues = 128;
   std::uint16_t scale;    ///< binary16: the mean of the magnitudes
   std::uint8_t code[16];  ///< bit i % 8 of code[i / 8]: value i is scale if set, else -scale

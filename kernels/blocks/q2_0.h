@@ -7,7 +7,7 @@
 
 namespace lq::kernels {
 
-struct BlockQ2_0 {
+struct [[gnu::packed]] BlockQ2_0 {
   static constexpr int kValues = 64;
   std::uint16_t scale;    ///< binary16: the largest magnitude; value[i] = (code[i] - 1) * scale
   std::uint8_t code[16];  ///< bits 2 (i % 4) and up of code[i / 4]: code i

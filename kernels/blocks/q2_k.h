@@ -8,7 +8,7 @@
 
 namespace lq::kernels {
 
-struct BlockQ2_K {
+struct [[gnu::packed]] BlockQ2_K {
   static constexpr int kValues = 256;
   static constexpr int kGroup = 16;  ///< values under one scale and minimum
   static constexpr int kGroups = 16;

@@ -8,7 +8,7 @@
 
 namespace lq::kernels {
 
-struct BlockQ3_K {
+struct [[gnu::packed]] BlockQ3_K {
   static constexpr int kValues = 256;
   static constexpr int kGroup = 16;  ///< values under one scale
   static constexpr int kGroups = 16;

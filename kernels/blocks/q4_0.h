@@ -8,7 +8,7 @@
 
 namespace lq::kernels {
 
-struct BlockQ4_0 {
+struct [[gnu::packed]] BlockQ4_0 {
   static constexpr int kValues = 32;
   std::uint16_t scale;    ///< binary16; value[i] = (code[i] - 8) * scale
   std::uint8_t code[16];  ///< code[j]: value j in the low nibble, value j + 16 in the high one

@@ -6,7 +6,7 @@
 
 namespace lq::kernels {
 
-struct BlockQ4_K {
+struct [[gnu::packed]] BlockQ4_K {
   static constexpr int kValues = 256;
   AffineGroups groups;     ///< 8 groups of 32
   std::uint8_t code[128];  ///< [32 c + l]: values 64 c + l (low nibble) and 64 c + 32 + l (high)

@@ -8,7 +8,7 @@
 
 namespace lq::kernels {
 
-struct BlockQ5_0 {
+struct [[gnu::packed]] BlockQ5_0 {
   static constexpr int kValues = 32;
   std::uint16_t scale;    ///< binary16; value[i] = (code[i] - 16) * scale
   std::uint8_t high[4];   ///< bit i % 8 of high[i / 8]: bit 4 of code i

@@ -8,7 +8,7 @@
 
 namespace lq::kernels {
 
-struct BlockQ5_1 {
+struct [[gnu::packed]] BlockQ5_1 {
   static constexpr int kValues = 32;
   std::uint16_t scale;    ///< binary16; value[i] = code[i] * scale + low
   std::uint16_t low;      ///< binary16

@@ -6,7 +6,7 @@
 
 namespace lq::kernels {
 
-struct BlockQ5_K {
+struct [[gnu::packed]] BlockQ5_K {
   static constexpr int kValues = 256;
   AffineGroups groups;     ///< 8 groups of 32
   std::uint8_t high[32];   ///< bit j of high[l]: bit 4 of code l of group j

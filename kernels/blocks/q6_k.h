@@ -7,7 +7,7 @@
 
 namespace lq::kernels {
 
-struct BlockQ6_K {
+struct [[gnu::packed]] BlockQ6_K {
   static constexpr int kValues = 256;
   static constexpr int kGroup = 16;  ///< values under one scale
   static constexpr int kGroups = 16;

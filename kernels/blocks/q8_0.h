@@ -7,7 +7,7 @@
 
 namespace lq::kernels {
 
-struct BlockQ8_0 {
+struct [[gnu::packed]] BlockQ8_0 {
   static constexpr int kValues = 32;
   std::uint16_t scale;   ///< binary16; value[i] = scale * code[i]
   std::int8_t code[32];  ///< in [-127, 127]

@@ -8,7 +8,7 @@
 
 namespace lq::kernels {
 
-struct BlockTQ1_0 {
+struct [[gnu::packed]] BlockTQ1_0 {
   static constexpr int kValues = 256;
   std::uint8_t code[48];  ///< 32 bytes for the values 0..159, then 16 for 160..239: trit() below
   std::uint8_t last[4];   ///< the values 240..255, four to a byte

@@ -8,7 +8,7 @@
 
 namespace lq::kernels {
 
-struct BlockTQ2_0 {
+struct [[gnu::packed]] BlockTQ2_0 {
   static constexpr int kValues = 256;
   std::uint8_t code[64];  ///< two_bits.h
   std::uint16_t scale;    ///< binary16; value[i] = (code[i] - 1) * scale

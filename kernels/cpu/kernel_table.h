@@ -12,7 +12,7 @@ namespace lq::kernels {
 /// y[t][r] = sum over c of W[r][c] * x[t][c], for rows r in [row_begin, row_end) and all n_tokens
 /// rows t of x. Single-threaded. The bits of y[t][r] do not depend on the range nor on n_tokens.
 struct MatmulArgs {
-  const std::byte* w;     ///< [rows][cols] stored blocks; a block is aligned as its type demands
+  const std::byte* w;     ///< [rows][cols] stored blocks, at any address
   std::size_t row_bytes;  ///< from one row to the next
   int cols;               ///< whole blocks
   int row_begin, row_end;

@@ -33,7 +33,7 @@ std::vector<float> multiply(const KernelTable& table, const StoredMatrix& w,
                             const std::vector<float>& x, int begin, int end, int n_tokens) {
   const std::size_t x_stride = x.size() / static_cast<std::size_t>(n_tokens);
   std::vector<float> y(static_cast<std::size_t>(n_tokens) * w.rows, -1);
-  table.matmul[static_cast<int>(w.type)]({.w = w.bytes.data(),
+  table.matmul[static_cast<int>(w.type)]({.w = w.bytes.data() + w.skip,
                                           .row_bytes = w.row_bytes,
                                           .cols = static_cast<int>(w.cols),
                                           .row_begin = begin,
@@ -93,6 +93,30 @@ void check_matmul(const KernelTable& table, DType type, std::size_t cols, int n_
 }
 
 }  // namespace
+
+TEST_CASE("stored blocks may stand at any address, in every kernel set") {
+  constexpr std::size_t kCols = 512, kRows = 5;
+  const std::vector<float> x = normal_values(2 * kCols, 7);
+  for_each_set([&](const KernelTable& table) {
+    lq::for_each_dtype([&](DType type, const DTypeTraits& t) {
+      CAPTURE(t.name);
+      const auto at = static_cast<std::size_t>(type);
+      StoredMatrix w(type, kRows, kCols, 3);
+      const auto expected = multiply(table, w, x, 0, kRows, 2);
+      std::vector<float> values(w.values.size());
+      std::vector<std::byte> aligned(w.row_bytes), moved(w.row_bytes + 1);
+      table.encode[at](x.data(), nullptr, aligned.data(), kCols);
+      table.encode[at](x.data(), nullptr, moved.data() + 1, kCols);
+      CHECK(std::memcmp(aligned.data(), moved.data() + 1, w.row_bytes) == 0);
+      w.bytes.insert(w.bytes.begin(), std::byte{0});
+      table.decode[at](w.bytes.data() + 1, values.data(), values.size());
+      CHECK(same_bits(values, w.values));
+      CHECK(t.valid(w.bytes.data() + 1, values.size()));
+      w.skip = 1;
+      CHECK(same_bits(multiply(table, w, x, 0, kRows, 2), expected));
+    });
+  });
+}
 
 TEST_CASE("a forced instruction set is the one in use and others are refused") {
   bool found_generic = false;

@@ -29,6 +29,7 @@ struct StoredMatrix {
   DType type;
   std::size_t rows, cols, row_bytes;
   std::vector<std::byte> bytes;
+  std::size_t skip = 0;       ///< bytes before the first block
   std::vector<float> values;  ///< [rows][cols]
 
   StoredMatrix(DType dtype, std::size_t n_rows, std::size_t n_cols, std::uint32_t seed)

@@ -107,10 +107,11 @@ struct Decoder<BlockF32> {
   static constexpr int kStep = 32;
   using Scales = NoScales;
   static void prepare(const BlockF32&, Scales&) {}
+  static __m256 load(const BlockF32* b) {
+    return _mm256_castsi256_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(b)));
+  }
   static Values32 values(const BlockF32* b, const Scales&, int) {
-    const float* p = &b->value;
-    return {{_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8), _mm256_loadu_ps(p + 16),
-             _mm256_loadu_ps(p + 24)}};
+    return {{load(b), load(b + 8), load(b + 16), load(b + 24)}};
   }
 };
 
@@ -120,8 +121,7 @@ struct Decoder<BlockF16> {
   using Scales = NoScales;
   static void prepare(const BlockF16&, Scales&) {}
   static Values32 values(const BlockF16* b, const Scales&, int) {
-    const std::uint16_t* p = &b->value;
-    return {{load_halves(p), load_halves(p + 8), load_halves(p + 16), load_halves(p + 24)}};
+    return {{load_halves(b), load_halves(b + 8), load_halves(b + 16), load_halves(b + 24)}};
   }
 };
 
@@ -130,13 +130,12 @@ struct Decoder<BlockBF16> {
   static constexpr int kStep = 32;
   using Scales = NoScales;
   static void prepare(const BlockBF16&, Scales&) {}
-  static __m256 load(const std::uint16_t* p) {
-    const __m128i upper = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  static __m256 load(const BlockBF16* b) {
+    const __m128i upper = _mm_loadu_si128(reinterpret_cast<const __m128i*>(b));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(upper), 16));
   }
   static Values32 values(const BlockBF16* b, const Scales&, int) {
-    const std::uint16_t* p = &b->value;
-    return {{load(p), load(p + 8), load(p + 16), load(p + 24)}};
+    return {{load(b), load(b + 8), load(b + 16), load(b + 24)}};
   }
 };
 

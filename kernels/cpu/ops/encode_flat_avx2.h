@@ -167,12 +167,12 @@ void encode_range_avx2(const float* row, void* blocks, std::size_t n_values) {
 }
 
 inline void decode_f16_avx2(const void* blocks, float* out, std::size_t n_values) noexcept {
-  const auto* half = static_cast<const std::uint16_t*>(blocks);
+  const auto* half = static_cast<const BlockF16*>(blocks);
   std::size_t i = 0;
   for (; i + 8 <= n_values; i += 8)
     _mm256_storeu_ps(out + i,
                      _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(half + i))));
-  for (; i < n_values; ++i) out[i] = half_to_float(half[i]);
+  for (; i < n_values; ++i) out[i] = half_to_float(half[i].value);
 }
 
 }  // namespace

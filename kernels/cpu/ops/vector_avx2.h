@@ -29,8 +29,8 @@ inline float largest_of(__m256 a) {
 }
 
 /// binary16 values at p; lanes from n on are zero and not read.
-inline __m256 load_halves(const std::uint16_t* p) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+inline __m256 load_halves(const void* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
 }
 inline __m256 load_halves(const std::uint16_t* p, int n) {
   std::uint16_t padded[8] = {};
