@@ -112,8 +112,11 @@ TEST_CASE("values of ordinary size come back finite, and close, from every type"
       float error = 0;
       for (std::size_t i = 0; i < row.size(); ++i)
         error = std::max(error, std::fabs(row[i] - back[i]));
-      // 2 bits: half a step of a third of the range, and some. Fewer: a lone value may be lost.
-      CHECK(error <= (t.max_rmse < 0.5 ? 0.5f : 1.0f) * peak);
+      // 2 bits: half a step of a third of the range, and some. Fewer, or points of a grid: a lone
+      // value may be lost, equal ones may need a point that is not there.
+      const std::string name = t.name;
+      const bool grid = name.rfind("IQ", 0) == 0 && name[2] < '4';
+      CHECK(error <= (t.max_rmse < 0.5 && !grid ? 0.5f : 1.2f) * peak);
     }
   });
 }

@@ -4,6 +4,7 @@
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/ops/encode_affine_lanes.h"
 #include "kernels/cpu/ops/encode_flat_avx2.h"
+#include "kernels/cpu/ops/encode_grid_avx2.h"
 #include "kernels/cpu/ops/encode_signed_lanes.h"
 #include "kernels/cpu/ops/encode_small_lanes.h"
 
@@ -50,6 +51,13 @@ consteval void set_codecs(KernelTable& table) {
   encode(DType::Q4_K, encode_affine_lanes<Lanes, BlockQ4_K>);
   encode(DType::Q5_K, encode_affine_lanes<Lanes, BlockQ5_K>);
   encode(DType::Q6_K, encode_q6_k_lanes<Lanes>);
+  encode(DType::IQ3_S, encode_grid_avx2<BlockIQ3_S>);
+  encode(DType::IQ3_XXS, encode_grid_avx2<BlockIQ3_XXS>);
+  encode(DType::IQ2_S, encode_grid_avx2<BlockIQ2_S>);
+  encode(DType::IQ2_XS, encode_grid_avx2<BlockIQ2_XS>);
+  encode(DType::IQ2_XXS, encode_grid_avx2<BlockIQ2_XXS>);
+  encode(DType::IQ1_M, encode_grid_avx2<BlockIQ1_M>);
+  encode(DType::IQ1_S, encode_grid_avx2<BlockIQ1_S>);
   table.decode[static_cast<int>(DType::F16)] = decode_f16_avx2;
 }
 
