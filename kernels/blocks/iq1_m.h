@@ -8,7 +8,7 @@
 
 namespace lq::kernels {
 
-struct BlockIQ1_M {
+struct [[gnu::packed]] BlockIQ1_M {
   static constexpr int kValues = 256;
   static constexpr int kGroup = 16;  ///< values under one scale
   std::uint8_t point_low[32];        ///< of 8 values each

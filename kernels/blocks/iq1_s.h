@@ -8,7 +8,7 @@
 
 namespace lq::kernels {
 
-struct BlockIQ1_S {
+struct [[gnu::packed]] BlockIQ1_S {
   static constexpr int kValues = 256;
   static constexpr int kGroup = 32;  ///< values under one scale
   std::uint16_t scale;               ///< binary16; value = scale * (2 s + 1) * (level - 1 + shift)
@@ -105,7 +105,7 @@ static inline void encode_with(Search, const float* x, const Importance& hints, 
     if (!(p.peak[g] < 1e-12f) && best.found[g]) scale[g] = encode_group<Search>(p, best, g, b);
   const float largest = largest_or_zero(scale, 8);
   if (!(largest > 0)) {
-    for (auto& group : b.group) group &= 0x0fff;
+    for (int g = 0; g < 8; ++g) b.group[g] &= 0x0fff;
     return;
   }
   const float unit = largest / 15;

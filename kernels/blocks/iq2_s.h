@@ -8,7 +8,7 @@
 
 namespace lq::kernels {
 
-struct BlockIQ2_S {
+struct [[gnu::packed]] BlockIQ2_S {
   static constexpr int kValues = 256;
   static constexpr int kGroup = 16;  ///< values under one scale
   std::uint16_t scale;               ///< binary16; value = two_bit_step() * magnitude, with sign

@@ -8,7 +8,7 @@
 
 namespace lq::kernels {
 
-struct BlockIQ2_XXS {
+struct [[gnu::packed]] BlockIQ2_XXS {
   static constexpr int kValues = 256;
   static constexpr int kGroup = 32;  ///< values under one scale
   struct Group {

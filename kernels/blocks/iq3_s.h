@@ -9,7 +9,7 @@
 
 namespace lq::kernels {
 
-struct BlockIQ3_S {
+struct [[gnu::packed]] BlockIQ3_S {
   static constexpr int kValues = 256;
   static constexpr int kGroup = 32;  ///< values under one scale
   std::uint16_t scale;          ///< binary16; value = scale * (2 s + 1) * odd magnitude, with sign

@@ -8,7 +8,7 @@
 
 namespace lq::kernels {
 
-struct BlockIQ3_XXS {
+struct [[gnu::packed]] BlockIQ3_XXS {
   static constexpr int kValues = 256;
   static constexpr int kGroup = 32;  ///< values under one scale
   std::uint16_t scale;     ///< binary16; value = scale * (s + 0.5) / 2 * magnitude, with sign
