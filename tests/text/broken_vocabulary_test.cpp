@@ -80,6 +80,9 @@ TEST_CASE("a fault of a vocabulary is an error that names the key") {
       {true, keys::kTokenType, Value::of_i32s({1}), "tokenizer.ggml.token_type has 1"},
       {true, keys::kTokenType, Value::of_i32s({2, 3, 3, 7, 1, 1, 1}), "token_type[3] is 7"},
       {true, keys::kTokenType, Value::of_string("x"), "tokenizer.ggml.token_type"},
+      {true, keys::kTokenType, Value::of_bools({1, 1, 1, 1, 1, 1, 1}), "expected i32"},
+      {true, keys::kTokens, Value::of_strings({"<unk>", "<s>", "</s>", "<0x4>", "-", "a", "aa"}),
+       "marked as a byte"},
       {true, keys::kBos, Value::of_u32(4000000000), "bos_token_id is 4000000000"},
       {true, keys::kEos, Value::of_u32(7), "eos_token_id is 7"},
       {true, keys::kEot, Value::of_i32(-2), "eot_token_id is -2"},
@@ -132,10 +135,10 @@ TEST_CASE("what is odd but harmless is accepted by the stated rules") {
   CHECK(make_tokenizer(metadata)->encode("a", {.add_special = true}).size() == 2);
   metadata = spm();
   metadata.set(keys::kTokens,
-               Value::of_strings({"", "<s>", "</s>", "<0x4>", "\xE2\x96", "a", "aa"}));
+               Value::of_strings({"", "<s>", "</s>", "<0x41>", "\xE2\x96", "a", "aa"}));
   const auto tokenizer = make_tokenizer(metadata);
   CHECK(tokenizer->token_text(0) == "[EMPTY_0]");
-  CHECK(tokenizer->piece(3, false) == "<0x4>");
+  CHECK(tokenizer->piece(3, false) == "A");
   // Bytes that no token spells: the unknown token, one for neighbours.
   CHECK(make_tokenizer(spm())->encode("a\u00E9\u00E9", {}) == std::vector<TokenId>{4, 5, 0});
 }
