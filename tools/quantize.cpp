@@ -289,6 +289,11 @@ constexpr const char* kDescription[] = {
     "command line come before those of a file. Options that contradict each other, layers that do "
     "not exist and parts that do not belong together are errors. An existing output is replaced "
     "only with --force, and an incomplete one never has the final name.",
+    "Where llama-quantize stops in the middle or writes what cannot be read: files whose "
+    "general.alignment is not 32 are read and written with theirs; weights of four dimensions are "
+    "encoded matrix by matrix; a dimension of zero and importance that is negative are errors; "
+    "importance that is zero everywhere weighs all columns alike; tensors are weights only when "
+    "their name ends in weight, also those with a name of five letters.",
 };
 constexpr lq::cli::Example kExamples[] = {
     {"lq-quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M", "Quantize to about 4.8 bits a weight"},
