@@ -239,7 +239,8 @@ TEST_CASE("gguf: split models are opened from any part and checked") {
   dir.write("m-00003-of-00003.gguf", part(2, 3, ""));
   CHECK(holds(message(ErrorKind::input), "have 1 tensors; expected 2"));
   std::filesystem::remove(dir / "m-00003-of-00003.gguf");
-  CHECK(holds(message(ErrorKind::file), "m-00003-of-00003.gguf: cannot open: no such file"));
+  CHECK(holds(message(ErrorKind::file),
+              "m-00003-of-00003.gguf: part 3 of 3 of the model is missing"));
   dir.write("renamed.gguf", part(0, 3, ""));
   CHECK(holds(message_of(ErrorKind::input, [&] { GgufReader reader(dir / "renamed.gguf"); }),
               "expected NAME-00001-of-00003.gguf"));

@@ -34,11 +34,11 @@ std::string upper(std::string_view text) {
 std::string bold(std::string_view text) { return "\\fB" + escaped(text) + "\\fR"; }
 std::string italic(std::string_view text) { return "\\fI" + escaped(text) + "\\fR"; }
 
-/// "a|b|c" is typed as it stands, a name like FILE is filled in.
+/// "a|b|c" is typed as it stands (a line may be broken after each), a name like FILE is filled in.
 std::string metavar(const OptionDoc& option) {
   if (option.metavar.find('|') == std::string::npos) return italic(option.metavar);
   std::string out;
-  for (const auto& value : option.choices) out += (out.empty() ? "" : "|") + bold(value);
+  for (const auto& value : option.choices) out += (out.empty() ? "" : "|\\:") + bold(value);
   return out;
 }
 
