@@ -5,7 +5,7 @@ _lq_bench() {
   case "$command" in
     kernels)
       case "$prev" in
-        --type) COMPREPLY=($(compgen -W 'F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS TQ1_0 TQ2_0 MXFP4 NVFP4 Q1_0 Q2_0' -- "$cur")); return ;;
+        --type) COMPREPLY=($(compgen -W 'F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS IQ3_S IQ3_XXS IQ2_S IQ2_XS IQ2_XXS IQ1_M IQ1_S TQ1_0 TQ2_0 MXFP4 NVFP4 Q1_0 Q2_0' -- "$cur")); return ;;
         --op) COMPREPLY=($(compgen -W 'encode encode-importance decode matmul' -- "$cur")); return ;;
         --isa) COMPREPLY=(); return ;;
         -r|--repetitions) COMPREPLY=(); return ;;

@@ -11,7 +11,7 @@ complete -c lq-bench -n 'not __fish_seen_subcommand_from kernels' -l color -x -a
 complete -c lq-bench -n 'not __fish_seen_subcommand_from kernels' -s q -l quiet -d 'no progress and no notes; warnings and errors stay'
 complete -c lq-bench -n 'not __fish_seen_subcommand_from kernels' -s h -l help -d 'print this help'
 complete -c lq-bench -n 'not __fish_seen_subcommand_from kernels' -l version -d 'print the version, how it was built and its kernels'
-complete -c lq-bench -n '__fish_seen_subcommand_from kernels' -l type -x -a 'F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS TQ1_0 TQ2_0 MXFP4 NVFP4 Q1_0 Q2_0' -d 'types to measure; a list with commas; without it all'
+complete -c lq-bench -n '__fish_seen_subcommand_from kernels' -l type -x -a 'F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS IQ3_S IQ3_XXS IQ2_S IQ2_XS IQ2_XXS IQ1_M IQ1_S TQ1_0 TQ2_0 MXFP4 NVFP4 Q1_0 Q2_0' -d 'types to measure; a list with commas; without it all'
 complete -c lq-bench -n '__fish_seen_subcommand_from kernels' -l op -x -a 'encode encode-importance decode matmul' -d 'operations to measure; a list with commas; without it all'
 complete -c lq-bench -n '__fish_seen_subcommand_from kernels' -l isa -x -d 'instruction sets to measure, as --explain lists them; a list with commas; without it all that work here'
 complete -c lq-bench -n '__fish_seen_subcommand_from kernels' -s r -l repetitions -x -d 'samples of each case'
