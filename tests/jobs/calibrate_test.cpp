@@ -137,7 +137,7 @@ TEST_CASE("only the same work is continued") {
   write_importance(stored, options.save, Existing::replace);
   CHECK(holds(refusal(options), "has columns 8"));
   stored.entries["blk.77.attn_q.weight"] = {.sums = {1}, .counts = {1}};
-  stored.entries.begin()->second.sums.resize(model->hparams().n_embd);
+  stored.entries.begin()->second.sums.resize(static_cast<std::size_t>(model->hparams().n_embd));
   stored.entries.begin()->second.counts[0] = 256;
   write_importance(stored, options.save, Existing::replace);
   CHECK(holds(refusal(options), "entries that this model has"));
