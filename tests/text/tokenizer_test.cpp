@@ -232,7 +232,7 @@ TEST_CASE("begin, end and the tokens that end an answer") {
   CHECK_FALSE(demo->ends_generation(demo->find("<|im_start|>").value()));
 }
 
-TEST_CASE("long words take time that grows with their length only") {
+TEST_CASE("long words take time that grows with their length only [slow]") {
   for (const char* name : {"gpt2", "llama2-spm"}) {
     const auto tokenizer = make_tokenizer(test::read_vocabulary(name));
     for (const char c : {'a', ' ', '1', '\n', '!'}) {
