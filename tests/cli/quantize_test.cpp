@@ -5,15 +5,13 @@
 #include <csignal>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "lib/base/sha256.h"
-#include "lib/format/gguf_writer.h"
 #include "lib/io/mapped_file.h"
 #include "tests/support/errors.h"
+#include "tests/support/parts.h"
 #include "tests/support/places.h"
 #include "tests/support/run_tool.h"
-#include "tests/support/tiny_source.h"
 
 using namespace lq;
 using namespace lq::test;
@@ -22,33 +20,9 @@ namespace {
 
 const std::string kModels = lq::test::testdata("models/");
 
-/// A model with one layer: `rows` rows of 1024 values in its only matrix.
-std::string write_model(const TempDir& dir, std::uint64_t rows, DType type = DType::F32,
-                        std::uint64_t row_length = 1024) {
-  Metadata metadata;
-  metadata.set("general.architecture", Value::of_string("llama"));
-  metadata.set("llama.block_count", Value::of_u32(1));
-  TinySource source;
-  source.add_random({"blk.0.attn_norm.weight", DType::F32, {row_length}});
-  source.add_random({"blk.0.attn_v.weight", type, {row_length, rows}});
-  const auto path = dir / "model.gguf";
-  GgufWriter writer(path, metadata, source.tensors(), Existing::refuse);
-  for (std::size_t i = 0; i < 2; ++i) writer.write(i, 0, source.data(i));
-  writer.finish();
-  return path.string();
-}
-
 std::string digest_of(const std::string& path) {
   const MappedFile file(path);
   return sha256_hex(file.bytes());
-}
-
-/// name -> digest, as sha256sum writes them.
-std::map<std::string, std::string> digests(const std::string& path) {
-  std::map<std::string, std::string> result;
-  std::istringstream lines(file_content(path));
-  for (std::string digest, name; lines >> digest >> name;) result[name] = digest;
-  return result;
 }
 
 }  // namespace
@@ -93,7 +67,7 @@ TEST_CASE("quantizations of a toy Llama 3 are the reference's, byte for byte") {
 
 TEST_CASE("what lq-quantize refuses leaves no file behind") {
   const TempDir dir;
-  const std::string model = write_model(dir, 16), out = (dir / "out.gguf").string();
+  const std::string model = write_matrix_model(dir, 16), out = (dir / "out.gguf").string();
   CHECK(holds(run_expecting(2, "lq-quantize", {model}).err, "TYPE is required"));
   CHECK(holds(run_expecting(2, "lq-quantize", {}).err, "INPUT is required"));
   CHECK(holds(run_expecting(2, "lq-quantize", {model, out, "Q4_K_Z"}).err, "'Q4_K_Z'"));
@@ -125,7 +99,7 @@ TEST_CASE("what lq-quantize refuses leaves no file behind") {
 
 TEST_CASE("a plan is shown as text and as JSON, and nothing is written") {
   const TempDir dir;
-  const std::string model = write_model(dir, 64);
+  const std::string model = write_matrix_model(dir, 64);
   const auto text = run_expecting(0, "lq-quantize", {"-n", model, "q4_k_m"});
   CHECK_MESSAGE(holds(text.out, "blk.0.attn_v.weight"), text.report());
   CHECK(holds(text.out, "bits per weight  6.562"));
@@ -142,7 +116,7 @@ TEST_CASE("a plan is shown as text and as JSON, and nothing is written") {
 
 TEST_CASE("fallbacks can be limited") {
   const TempDir dir;
-  const std::string model = write_model(dir, 16, DType::F32, 96);
+  const std::string model = write_matrix_model(dir, 16, DType::F32, 96);
   const std::string out = (dir / "out.gguf").string();
   const auto refused =
       run_expecting(6, "lq-quantize", {model, out, "Q4_K_S", "--max-fallback", "50"});
@@ -153,7 +127,7 @@ TEST_CASE("fallbacks can be limited") {
 
 TEST_CASE("a report says how far the stored values are from the model's") {
   const TempDir dir;
-  const std::string model = write_model(dir, 64), report = (dir / "report.json").string();
+  const std::string model = write_matrix_model(dir, 64), report = (dir / "report.json").string();
   run_expecting(0, "lq-quantize", {model, (dir / "out.gguf").string(), "Q8_0", "--report", report});
   const auto json = nlohmann::json::parse(file_content(report));
   CHECK(json.at("schema") == "lq.quantize.report/1");
@@ -165,7 +139,7 @@ TEST_CASE("a report says how far the stored values are from the model's") {
 
 TEST_CASE("killed or interrupted, lq-quantize leaves nothing") {
   const TempDir dir;
-  const std::string model = write_model(dir, 16384, DType::F16);
+  const std::string model = write_matrix_model(dir, 16384, DType::F16);
   const std::string out = (dir / "out.gguf").string();
   int n_stopped = 0;
   for (const int signal : {SIGKILL, SIGINT, SIGTERM})
@@ -185,7 +159,7 @@ TEST_CASE("killed or interrupted, lq-quantize leaves nothing") {
 
 TEST_CASE("memory does not grow with the model [slow]") {
   const TempDir dir;
-  const std::string model = write_model(dir, 65536);  // 256 MiB
+  const std::string model = write_matrix_model(dir, 65536);  // 256 MiB
   const auto run =
       run_expecting(0, "lq-quantize", {model, (dir / "out.gguf").string(), "Q8_0", "-t", "2"});
   CHECK_MESSAGE(run.peak_memory_bytes < (64u << 20), run.report());

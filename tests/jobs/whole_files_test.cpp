@@ -2,8 +2,6 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <map>
-#include <sstream>
 
 #include "lib/base/error.h"
 #include "lib/base/sha256.h"
@@ -17,14 +15,6 @@ namespace lq {
 namespace {
 
 using test::MadeModel;
-
-/// "MODEL/TYPE" or "MODEL/TYPE/imatrix" to a digest, or to "refused".
-std::map<std::string, std::string> expected_digests() {
-  std::istringstream lines(test::file_content(test::testdata("golden/whole_files.sha256")));
-  std::map<std::string, std::string> digests;
-  for (std::string digest, key; lines >> digest >> key;) digests[key] = digest;
-  return digests;
-}
 
 /// The digest of the file that we write, or "refused".
 std::string digest_of(const TensorSource& source, const Recipe& recipe,
@@ -49,7 +39,8 @@ void compare_files_of(std::string_view model_name) {
   const auto model = std::find_if(models.begin(), models.end(),
                                   [&](const MadeModel& m) { return m.name == model_name; });
   REQUIRE(model != models.end());
-  const auto expected = expected_digests();
+  // "MODEL/TYPE" or "MODEL/TYPE/imatrix" to a digest, or to "refused".
+  const auto expected = test::digests(test::testdata("golden/whole_files.sha256"));
   const test::TempDir dir;
   const auto source = open_source(dir.write("model.gguf", test::made_file(*model)));
   const ImportanceMatrix matrix = test::made_importance(*model);
