@@ -86,8 +86,9 @@ void encode_f16_avx2(const float* row, const float*, void* blocks, std::size_t n
 
 consteval KernelTable make_table() {
   KernelTable table{.name = "avx2"};
-  set_codecs<LanesAvx2>(table);
-  table.encode[static_cast<int>(DType::F16)] = encode_f16_avx2;
+  set_avx2_codecs(table);
+  set_searching_encoders<LanesAvx2>(table);
+  set_encoder(table, DType::F16, encode_f16_avx2);
   table.matmul[static_cast<int>(DType::F32)] = matmul_avx2<BlockF32>;
   table.matmul[static_cast<int>(DType::F16)] = matmul_avx2<BlockF16>;
   table.matmul[static_cast<int>(DType::BF16)] = matmul_avx2<BlockBF16>;

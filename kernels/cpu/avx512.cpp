@@ -10,8 +10,7 @@ namespace {
 
 consteval KernelTable make_table() {
   KernelTable table{.name = "avx512"};
-  set_codecs<LanesAvx512>(table);
-  table.encode[static_cast<int>(DType::F16)] = nullptr;
+  set_searching_encoders<LanesAvx512>(table);
   return table;
 }
 

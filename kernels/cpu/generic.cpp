@@ -1,8 +1,8 @@
-// Kernels in plain C++: complete, portable, and what every other set is checked against.
+// Kernels in plain C++: complete with the codecs of the traits, portable, and what every other set
+// is checked against.
 #include <math.h>
 
 #include "kernels/blocks/all_blocks.h"
-#include "kernels/blocks/rows.h"
 #include "kernels/cpu/kernel_table.h"
 
 namespace lq::kernels {
@@ -122,10 +122,8 @@ void attention_generic(const AttentionArgs& a) noexcept {
 
 consteval KernelTable make_table() {
   KernelTable table{.name = "generic"};
-#define LQ_DTYPE(id, name, Block, gguf_id, max_rmse)                 \
-  table.matmul[static_cast<int>(DType::id)] = matmul_generic<Block>; \
-  table.encode[static_cast<int>(DType::id)] = encode_row<Block>;     \
-  table.decode[static_cast<int>(DType::id)] = decode_row<Block>;
+#define LQ_DTYPE(id, name, Block, gguf_id, max_rmse) \
+  table.matmul[static_cast<int>(DType::id)] = matmul_generic<Block>;
 #define LQ_STORAGE(id, name, gguf_id, values, bytes)
 #include "kernels/blocks/dtypes.def"
 #undef LQ_DTYPE

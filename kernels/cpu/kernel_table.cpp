@@ -52,7 +52,13 @@ Sets make_sets() {
             {}};
 #undef LQ_ISA
 #undef LQ_CPU_HAS
-  const KernelTable* below = sets.rows[0].table;
+  KernelTable plainest{.name = ""};
+  for (int i = 0; i < kDTypeCount; ++i) {
+    const DTypeTraits& type = traits(static_cast<DType>(i));
+    plainest.encode[i] = type.encode;
+    plainest.decode[i] = type.decode;
+  }
+  const KernelTable* below = &plainest;
   for (int i = 0; i < kSetCount; ++i) {
     sets.filled[i] = filled_from(*sets.rows[i].table, *below);
     if (sets.rows[i].supported) below = &sets.filled[i];

@@ -44,7 +44,7 @@ using EncodeFn = decltype(DTypeTraits::encode);
 using DecodeFn = decltype(DTypeTraits::decode);
 
 /// One instruction set's kernels. A null entry means "no better than the set below": dispatch fills
-/// it from there, so that a set lists only what it improves.
+/// it from there, so that a set lists only what it improves. Below the first set are the traits.
 struct KernelTable {
   const char* name;                   ///< for LQ_CPU_ISA and reports, e.g. "avx2"
   MatmulFn matmul[kDTypeCount] = {};  ///< null for types without a codec
