@@ -17,6 +17,8 @@ enum class DType : std::uint8_t {
 };
 
 inline constexpr int kDTypeCount = static_cast<int>(DType::kCount);
+/// Place of `type` in tables with one row a type.
+constexpr std::size_t index_of(DType type) { return static_cast<std::size_t>(type); }
 
 struct DTypeTraits {
   const char* name;  ///< as printed and written on the command line (case does not matter there)

@@ -1,5 +1,7 @@
 #include "lib/base/quote.h"
 
+#include <algorithm>
+
 namespace lq {
 namespace {
 
@@ -40,6 +42,12 @@ std::string quote(std::string_view text, std::size_t limit) {
   }
   out += i < text.size() ? "...'" : "'";
   return out;
+}
+
+std::string quote_unless_plain(std::string_view name) {
+  const bool plain =
+      std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 127; });
+  return plain ? std::string(name) : quote(name);
 }
 
 }  // namespace lq

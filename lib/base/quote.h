@@ -10,4 +10,7 @@ namespace lq {
 /// `limit` bytes with "...".
 std::string quote(std::string_view text, std::size_t limit = 120);
 
+/// A name for a column of a table: as it is when all of it is ASCII that can be seen, else quoted.
+std::string quote_unless_plain(std::string_view name);
+
 }  // namespace lq

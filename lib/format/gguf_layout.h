@@ -7,6 +7,7 @@
 #include <string>
 #include <variant>
 
+#include "lib/base/error.h"
 #include "lib/format/metadata.h"
 
 namespace lq {
@@ -24,6 +25,18 @@ inline std::optional<std::uint64_t> gguf_alignment(const Value& value) {
   if (!std::has_single_bit(alignment)) return std::nullopt;
   return alignment;
 }
+
+/// The alignment of a file with these metadata. Throws Error(input) when the key's value is none.
+inline std::uint64_t gguf_alignment(const Metadata& metadata) {
+  const Value* value = metadata.find(kGgufAlignmentKey);
+  if (!value) return kGgufAlignment;
+  if (const auto alignment = gguf_alignment(*value)) return *alignment;
+  fail(ErrorKind::input, metadata.file_name(), ": key '", kGgufAlignmentKey,
+       "' is not a power of two of type u32");
+}
+
+inline constexpr char kQuantizationVersionKey[] = "general.quantization_version";
+inline constexpr std::uint32_t kQuantizationVersion = 2;
 
 // A model in several files: these keys are in each of them, the others only in the first.
 inline constexpr char kGgufPartKey[] = "split.no";                    ///< u16, from 0

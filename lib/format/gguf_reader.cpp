@@ -258,14 +258,6 @@ std::pair<TensorInfo, std::uint64_t> read_tensor(ByteReader& in) {
   return {std::move(tensor), in.read<std::uint64_t>("tensor offset")};
 }
 
-std::uint64_t alignment_of(const Metadata& metadata) {
-  const Value* value = metadata.find(kGgufAlignmentKey);
-  if (!value) return kGgufAlignment;
-  if (const auto alignment = gguf_alignment(*value)) return *alignment;
-  fail(ErrorKind::input, metadata.file_name(), ": key '", kGgufAlignmentKey,
-       "' is not a power of two of type u32");
-}
-
 /// Reads the tensor infos and gives each its bytes: one after the other, aligned, without gaps.
 void read_tensors(ByteReader& in, std::uint64_t count, std::span<const std::byte> bytes,
                   GgufHeader& header) {
@@ -353,7 +345,7 @@ GgufHeader parse_gguf(std::span<const std::byte> bytes, const std::string& name)
   const std::uint64_t n_tensors = read_count(in, "tensors", kLeastTensor);
   const std::uint64_t n_pairs = read_count(in, "keys", kLeastPair);
   read_metadata(in, n_pairs, header.metadata);
-  header.alignment = alignment_of(header.metadata);
+  header.alignment = gguf_alignment(header.metadata);
   read_tensors(in, n_tensors, bytes, header);
   std::unordered_set<std::string_view> seen;
   for (const TensorInfo& tensor : header.tensors)

@@ -113,16 +113,6 @@ struct Layout {
   std::uint64_t total_bytes = 0;
 };
 
-std::uint64_t alignment_of(const Metadata& metadata) {
-  const Value* value = metadata.find(kGgufAlignmentKey);
-  if (!value) return kGgufAlignment;
-  const auto alignment = gguf_alignment(*value);
-  if (!alignment)
-    fail(ErrorKind::input, metadata.file_name(), ": key '", kGgufAlignmentKey,
-         "' is not a power of two of type u32");
-  return *alignment;
-}
-
 std::uint64_t aligned(std::uint64_t value, std::uint64_t alignment) {
   const auto result = checked_align(value, alignment);
   if (!result) fail(ErrorKind::unsupported, "a model of more than 2^64 bytes");
@@ -130,7 +120,7 @@ std::uint64_t aligned(std::uint64_t value, std::uint64_t alignment) {
 }
 
 Layout make_layout(const Metadata& metadata, std::span<const TensorInfo> tensors) {
-  const std::uint64_t alignment = alignment_of(metadata);
+  const std::uint64_t alignment = gguf_alignment(metadata);
   ByteWriter out;
   for (const char c : {'G', 'G', 'U', 'F'}) out.put(c);
   out.put(kVersion);

@@ -1,5 +1,7 @@
 #include "lib/format/tensor.h"
 
+#include <charconv>
+
 namespace lq {
 
 std::uint64_t TensorInfo::rows() const {
@@ -23,6 +25,16 @@ std::vector<std::uint64_t> trimmed_shape(std::span<const std::uint64_t> shape) {
   std::vector<std::uint64_t> trimmed(shape.begin(), shape.begin() + static_cast<std::ptrdiff_t>(n));
   if (trimmed.empty()) trimmed.push_back(1);
   return trimmed;
+}
+
+int layer_of(std::string_view name) {
+  constexpr std::string_view kPrefix = "blk.";
+  if (name.substr(0, kPrefix.size()) != kPrefix) return -1;
+  const char* first = name.data() + kPrefix.size();
+  const char* last = name.data() + name.size();
+  int layer = 0;
+  const auto [end, error] = std::from_chars(first, last, layer);
+  return error == std::errc() && end != last && *end == '.' && layer >= 0 ? layer : -1;
 }
 
 }  // namespace lq

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kernels/blocks/dtype.h"
@@ -31,5 +32,8 @@ std::string shape_text(std::span<const std::uint64_t> shape);
 
 /// `shape` without dimensions of 1 at its end, but at least one dimension, as quantizers write it.
 std::vector<std::uint64_t> trimmed_shape(std::span<const std::uint64_t> shape);
+
+/// Layer number of a GGUF name "blk.N. ..."; -1 for other names, also for numbers without measure.
+int layer_of(std::string_view name);
 
 }  // namespace lq

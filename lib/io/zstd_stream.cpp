@@ -13,14 +13,15 @@
 namespace lq {
 namespace {
 
-constexpr std::array<std::byte, 4> kMagic = {std::byte{0x28}, std::byte{0xb5}, std::byte{0x2f},
-                                             std::byte{0xfd}};
+constexpr std::array<std::byte, 4> kFrameMagic = {std::byte{0x28}, std::byte{0xb5}, std::byte{0x2f},
+                                                  std::byte{0xfd}};
 constexpr int kCompressionLevel = 9;
 
 }  // namespace
 
 bool is_zstd(std::span<const std::byte> head) {
-  return head.size() >= kMagic.size() && std::equal(kMagic.begin(), kMagic.end(), head.begin());
+  return head.size() >= kFrameMagic.size() &&
+         std::equal(kFrameMagic.begin(), kFrameMagic.end(), head.begin());
 }
 
 std::uint64_t expansion_limit(std::uint64_t compressed_bytes) {

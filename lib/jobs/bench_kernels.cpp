@@ -27,8 +27,6 @@ std::int64_t thread_time_ns() {
   return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
-std::size_t index_of(DType type) { return static_cast<std::size_t>(type); }
-
 /// Operands of one type and what the type's own functions make of them.
 struct Operands {
   explicit Operands(DType dtype)

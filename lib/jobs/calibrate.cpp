@@ -12,7 +12,7 @@ namespace lq {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr int kBatch = 512;
+constexpr int kCalibrationBatch = 512;
 constexpr int kOutputBatch = 32;  ///< rows of logits at a time: they are large
 constexpr std::chrono::seconds kSaveEvery{30};
 
@@ -36,8 +36,9 @@ class Calibration {
         tokens_(tokens_of(model, options)),
         cache_(model.backend(), model.hparams(), options.chunk_size, DType::F16),
         sequence_(cache_),
-        decoder_(model.weights(), model.hparams(), model.backend(),
-                 std::min(options.chunk_size, options.with_output ? kOutputBatch : kBatch)),
+        decoder_(
+            model.weights(), model.hparams(), model.backend(),
+            std::min(options.chunk_size, options.with_output ? kOutputBatch : kCalibrationBatch)),
         collector_(model.weights(), model.backend(), options.threads, options.with_output) {
     const std::size_t most = tokens_.size() / static_cast<std::size_t>(options.chunk_size);
     n_chunks_ = static_cast<int>(

@@ -6,6 +6,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/quote.h"
+#include "lib/format/gguf_layout.h"
 #include "lib/jobs/convert_config.h"
 #include "lib/jobs/convert_folder.h"
 #include "lib/jobs/convert_general.h"
@@ -16,7 +17,6 @@ namespace {
 
 constexpr OutputType kOutputTypes[] = {
     {DType::F32, 0}, {DType::F16, 1}, {DType::BF16, 32}, {DType::Q8_0, 7}};
-constexpr std::uint32_t kQuantizationVersion = 2;
 
 std::uint32_t file_type_of(DType type) {
   for (const auto& row : kOutputTypes)
@@ -222,7 +222,7 @@ void add_metadata(const HfFolder& folder, const ConvertOptions& options,
   auto parts =
       add_general(folder, {options.name, options.overrides, parameters}, metadata, monitor);
   if (config) add_parameters(*config, file_type_of(type), metadata);
-  metadata.set("general.quantization_version", Value::of_u32(kQuantizationVersion));
+  metadata.set(kQuantizationVersionKey, Value::of_u32(kQuantizationVersion));
   VocabularyOptions vocabulary;
   if (config) {
     vocabulary.arch = config->arch;

@@ -10,11 +10,11 @@
 namespace lq {
 namespace {
 
-constexpr int kMostTokens = 1 << 24;
+constexpr int kMostTokenIds = 1 << 24;
 constexpr std::string_view kMetaspace = "\xE2\x96\x81";  // U+2581, a space in pieces
 
 bool is_token_id(const Json& value) {
-  return value.is_number_unsigned() && value.get<std::uint64_t>() < kMostTokens;
+  return value.is_number_unsigned() && value.get<std::uint64_t>() < kMostTokenIds;
 }
 
 }  // namespace
@@ -40,7 +40,7 @@ std::int64_t token_id(const Json& value, const std::string& where) {
   if (!is_token_id(value))
     fail(ErrorKind::input, where, ": id is ",
          quote(value.dump(-1, ' ', false, Json::error_handler_t::replace), 60),
-         "; expected an integer from 0 to ", kMostTokens - 1);
+         "; expected an integer from 0 to ", kMostTokenIds - 1);
   return value.get<std::int64_t>();
 }
 

@@ -1,7 +1,6 @@
 #include "lib/jobs/importance_statistics.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <iomanip>
 #include <map>
@@ -9,21 +8,12 @@
 #include <sstream>
 
 #include "lib/base/quote.h"
+#include "lib/format/tensor.h"
 
 namespace lq {
 namespace {
 
 constexpr double kActive = 1e-5;
-
-/// N of "blk.N.", or -1.
-int layer_of(std::string_view name) {
-  constexpr std::string_view kPrefix = "blk.";
-  if (name.substr(0, kPrefix.size()) != kPrefix) return -1;
-  int layer = -1;
-  const char* end = name.data() + name.size();
-  const auto result = std::from_chars(name.data() + kPrefix.size(), end, layer);
-  return result.ec == std::errc() && result.ptr != end && *result.ptr == '.' ? layer : -1;
-}
 
 /// Means of the matrices that saw a token.
 std::vector<double> means_of(const ImportanceEntry& entry) {
@@ -145,12 +135,6 @@ std::string rounded(double value) {
 
 std::string percent(double share) { return fixed(100 * share, 1); }
 
-std::string plain(const std::string& name) {
-  const bool harmless =
-      std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 127; });
-  return harmless ? name : quote(name);
-}
-
 /// Columns of numbers end, those of words begin, at one place.
 std::string table(const std::vector<std::vector<std::string>>& rows) {
   std::vector<std::size_t> widths(rows[0].size());
@@ -219,8 +203,8 @@ OrderedJson importance_json(const std::filesystem::path& path) {
 std::string importance_text(const std::filesystem::path& path) {
   const ImportanceMatrix matrix = read_importance(path);
   const auto statistics = importance_statistics(matrix);
-  std::string text = "file     " + plain(path.string()) + "\nformat   " + form_of(matrix) +
-                     "\nchunks   " + std::to_string(matrix.chunk_count);
+  std::string text = "file     " + quote_unless_plain(path.string()) + "\nformat   " +
+                     form_of(matrix) + "\nchunks   " + std::to_string(matrix.chunk_count);
   if (matrix.chunk_size > 0) text += " of " + std::to_string(matrix.chunk_size) + " tokens";
   for (const std::string& dataset : matrix.datasets) text += "\ntext     " + quote(dataset);
   text += "\nentries  " + std::to_string(matrix.entries.size()) + "\n\n";
@@ -228,13 +212,13 @@ std::string importance_text(const std::filesystem::path& path) {
       {"tensor", "matrices", "columns", matrix.legacy ? "chunks" : "tokens", "unseen", "sum", "min",
        "max", "mean", "deviation", "zero %", "active %", "even %", "outlier %", "cosine"}};
   for (const ImportanceStatistics& s : statistics)
-    rows.push_back({plain(s.name), std::to_string(s.matrices), std::to_string(s.columns),
-                    (s.matrices > 1 ? std::to_string(s.fewest_tokens) + "-" : "") +
-                        std::to_string(s.most_tokens),
-                    std::to_string(s.unseen), rounded(s.sum), rounded(s.min), rounded(s.max),
-                    rounded(s.mean), rounded(s.deviation), percent(s.zero_share),
-                    percent(s.active_share), percent(s.evenness), percent(s.outlier_share),
-                    fixed(s.previous_cosine, 4)});
+    rows.push_back(
+        {quote_unless_plain(s.name), std::to_string(s.matrices), std::to_string(s.columns),
+         (s.matrices > 1 ? std::to_string(s.fewest_tokens) + "-" : "") +
+             std::to_string(s.most_tokens),
+         std::to_string(s.unseen), rounded(s.sum), rounded(s.min), rounded(s.max), rounded(s.mean),
+         rounded(s.deviation), percent(s.zero_share), percent(s.active_share), percent(s.evenness),
+         percent(s.outlier_share), fixed(s.previous_cosine, 4)});
   text += table(rows) + "\n";
   rows = {{"layer", "sum", "outlier %", "cosine"}};
   for (const auto& [layer, l] : layer_statistics(statistics))

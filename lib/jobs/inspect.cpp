@@ -203,13 +203,6 @@ std::string shown(const OrderedJson& entry) {
   return out + "] (" + entry["count"].dump() + ")";
 }
 
-/// Name for a table: as it is when harmless.
-std::string plain(const std::string& name) {
-  const bool harmless =
-      std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 127; });
-  return harmless ? name : quote(name);
-}
-
 void print_rows(const std::vector<std::vector<std::string>>& rows, std::ostringstream& out) {
   std::vector<std::size_t> widths;
   for (const auto& row : rows)
@@ -248,7 +241,7 @@ std::string inspect_text(const std::filesystem::path& path, const InspectParts& 
   if (is_importance_file(path) && !parts.tensors && !parts.metadata) return importance_text(path);
   const Facts facts(path, parts, monitor);
   std::ostringstream out;
-  std::vector<std::vector<std::string>> rows = {{"file", plain(path.string())},
+  std::vector<std::vector<std::string>> rows = {{"file", quote_unless_plain(path.string())},
                                                 {"format", std::string(facts.source().format())}};
   for (const auto& [label, value] : facts.summary()) rows.push_back({label, value});
   const auto totals = facts.totals();
@@ -263,15 +256,15 @@ std::string inspect_text(const std::filesystem::path& path, const InspectParts& 
     rows = {{"key", "type", "value"}};
     const auto metadata = facts.metadata();
     for (const auto& [key, entry] : metadata.items())
-      rows.push_back({plain(key), entry["type"].get<std::string>(), shown(entry)});
+      rows.push_back({quote_unless_plain(key), entry["type"].get<std::string>(), shown(entry)});
     out << "\n";
     print_rows(rows, out);
   }
   if (parts.tensors) {
     rows = {{"tensor", "type", "shape", "bytes"}};
     for (const auto& t : facts.source().tensors())
-      rows.push_back(
-          {plain(t.name), traits(t.type).name, shape_text(t.shape), std::to_string(t.bytes())});
+      rows.push_back({quote_unless_plain(t.name), traits(t.type).name, shape_text(t.shape),
+                      std::to_string(t.bytes())});
     out << "\n";
     print_rows(rows, out);
   }

@@ -19,12 +19,12 @@
 namespace lq {
 namespace {
 
-constexpr char kMagic[8] = {'l', 'q', 'j', 'r', 'n', 'l', '1', '\n'};
+constexpr char kJournalMagic[8] = {'l', 'q', 'j', 'r', 'n', 'l', '1', '\n'};
 constexpr std::uint64_t kNaming = ~std::uint64_t{0};  ///< in place of a piece's number
 constexpr std::size_t kInputHead = 1 << 20;           ///< bytes of an input that are compared
 
 struct Head {
-  char magic[sizeof kMagic];
+  char magic[sizeof kJournalMagic];
   Journal::Identity identity;
 };
 
@@ -122,7 +122,8 @@ Journal::Journal(const std::filesystem::path& path, const Identity& identity, bo
     fail(ErrorKind::file, name, ": another run is writing this model");
   Head head{};
   const std::size_t n = read_some(file_.get(), std::as_writable_bytes(std::span(&head, 1)), name);
-  const bool known = n == sizeof head && std::memcmp(head.magic, kMagic, sizeof kMagic) == 0;
+  const bool known =
+      n == sizeof head && std::memcmp(head.magic, kJournalMagic, sizeof kJournalMagic) == 0;
   if (known && head.identity == identity) {
     continued_ = true;
     read_records();
@@ -134,7 +135,7 @@ Journal::Journal(const std::filesystem::path& path, const Identity& identity, bo
                : "is not a journal of an earlier run",
          "; --force begins anew");
   if (::ftruncate(file_.get(), 0) != 0) fail_errno(name, "write");
-  std::memcpy(head.magic, kMagic, sizeof kMagic);
+  std::memcpy(head.magic, kJournalMagic, sizeof kJournalMagic);
   head.identity = identity;
   write_all(file_.get(), std::as_bytes(std::span(&head, 1)), name);
 }

@@ -64,11 +64,11 @@ Value parse_text(const Override& given) {
   return Value::of_string(std::string(given.value));
 }
 
-struct Kind {
+struct OverrideKind {
   std::string_view name;
   Value (*parse)(const Override& given);
 };
-constexpr Kind kKinds[] = {
+constexpr OverrideKind kKinds[] = {
     {"int", parse_int}, {"float", parse_float}, {"bool", parse_bool}, {"str", parse_text}};
 
 void check_key(std::string_view text, std::string_view key) {
@@ -118,7 +118,7 @@ Metadata::Entry parse_override(std::string_view text) {
   const std::string_view key = text.substr(0, equals);
   const std::string_view type = text.substr(equals + 1, colon - equals - 1);
   check_key(text, key);
-  for (const Kind& kind : kKinds)
+  for (const OverrideKind& kind : kKinds)
     if (kind.name == type) return {std::string(key), kind.parse({text, text.substr(colon + 1)})};
   fail(ErrorKind::usage, "override ", quote(text), ": unknown type ", quote(type),
        "; types are int, float, bool, str");

@@ -10,8 +10,6 @@
 namespace lq {
 namespace {
 
-std::size_t index_of(DType type) { return static_cast<std::size_t>(type); }
-
 void check_finite(const PlannedTensor& tensor, const kernels::KernelTable& kernels,
                   std::span<const float> values, std::uint64_t first_element) {
   if (kernels.all_finite(values.data(), values.size())) return;

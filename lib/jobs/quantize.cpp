@@ -5,13 +5,12 @@
 
 #include "lib/base/error.h"
 #include "lib/base/quote.h"
+#include "lib/format/gguf_layout.h"
 #include "lib/jobs/overrides.h"
 #include "lib/jobs/prune.h"
 
 namespace lq {
 namespace {
-
-constexpr std::uint32_t kQuantizationVersion = 2;
 
 std::string listing() {
   std::string text;
@@ -27,7 +26,7 @@ bool is_copy_name(std::string_view name) {
 Metadata output_metadata(const TensorSource& source, const Recipe* recipe) {
   Metadata metadata = source.metadata();
   for (const char* key : {"split.no", "split.count", "split.tensors.count"}) metadata.remove(key);
-  metadata.move_to_end("general.quantization_version", Value::of_u32(kQuantizationVersion));
+  metadata.move_to_end(kQuantizationVersionKey, Value::of_u32(kQuantizationVersion));
   const Value* was = metadata.find("general.file_type");
   if (recipe)
     metadata.move_to_end("general.file_type", Value::of_u32(recipe->file_type));

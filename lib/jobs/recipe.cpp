@@ -1,7 +1,6 @@
 #include "lib/jobs/recipe.h"
 
 #include <algorithm>
-#include <charconv>
 #include <numeric>
 #include <regex>
 
@@ -27,14 +26,16 @@ enum class Role {
 };
 constexpr int kRoleCount = static_cast<int>(Role::any);
 
-constexpr bool nothing = false, importance = true;  // the last column of recipes.def
-
-constexpr Recipe kRecipes[] = {
+struct RecipeRows {
+  static constexpr bool nothing = false, importance = true;  // the last column of recipes.def
+  static constexpr Recipe rows[] = {
 #define LQ_RECIPE(name, file_type, type, output, embedding, needs) \
   {#name, file_type, DType::type, DType::output, DType::embedding, needs},
 #include "lib/jobs/recipes.def"
 #undef LQ_RECIPE
+  };
 };
+constexpr auto& kRecipes = RecipeRows::rows;
 
 enum class RecipeId {
 #define LQ_RECIPE(name, file_type, type, output, embedding, needs) name,
@@ -198,17 +199,6 @@ std::string reason_to_keep(const TensorInfo& tensor, const TypeWishes& wishes) {
   for (const Kept& row : kKept)
     if (matches(row.match, row.text, name)) return std::string("kept: ") + row.why;
   return {};
-}
-
-/// Layer number of "blk.N. ..."; -1 for other names, also for numbers without measure.
-int layer_of(std::string_view name) {
-  constexpr std::string_view kPrefix = "blk.";
-  if (name.substr(0, kPrefix.size()) != kPrefix) return -1;
-  const char* first = name.data() + kPrefix.size();
-  const char* last = name.data() + name.size();
-  int layer = 0;
-  const auto [end, error] = std::from_chars(first, last, layer);
-  return error == std::errc() && end != last && *end == '.' && layer >= 0 ? layer : -1;
 }
 
 bool fits(const TensorInfo& tensor, DType type) {

@@ -79,9 +79,7 @@ double weight_of(const PlannedTensor& tensor, bool tied) {
 
 /// With the padding to the next tensor, whatever the model's alignment is.
 std::uint64_t stored_bytes(const Plan& plan, const PlannedTensor& tensor, DType type) {
-  const Value* key = plan.metadata.find(kGgufAlignmentKey);
-  const std::uint64_t alignment =
-      key ? gguf_alignment(*key).value_or(kGgufAlignment) : kGgufAlignment;
+  const std::uint64_t alignment = gguf_alignment(plan.metadata);
   TensorInfo info = tensor.output;
   info.type = type;
   return (info.bytes() + alignment - 1) / alignment * alignment;
@@ -125,13 +123,12 @@ double relative_error(const PlannedTensor& tensor, DType type,
   const std::byte* source = tensor.source->data(tensor.source_index).data();
   std::vector<float> before(n), after(n);
   std::vector<std::byte> encoded(traits(type).row_bytes(n));
-  const auto index = [](DType t) { return static_cast<std::size_t>(t); };
   double errors = 0, squares = 0;
   for (std::uint64_t i = 0; i < n_rows; ++i) {
     const std::uint64_t row = i * rows / n_rows;
     const std::uint64_t from = tensor.source_row ? tensor.source_row(row) : row;
-    kernels.decode[index(tensor.source_type())](source + from * source_row_bytes(tensor),
-                                                before.data(), n);
+    kernels.decode[index_of(tensor.source_type())](source + from * source_row_bytes(tensor),
+                                                   before.data(), n);
     const float* importance = tensor.importance_of(row);
     for (std::size_t j = 0; j < n; ++j) {
       if (!std::isfinite(before[j]))
@@ -139,8 +136,8 @@ double relative_error(const PlannedTensor& tensor, DType type,
              ": element ", from * n + j, " is ", before[j], "; weights have to be finite");
       squares += (importance ? double{importance[j]} : 1) * before[j] * before[j];
     }
-    kernels.encode[index(type)](before.data(), importance, encoded.data(), n);
-    kernels.decode[index(type)](encoded.data(), after.data(), n);
+    kernels.encode[index_of(type)](before.data(), importance, encoded.data(), n);
+    kernels.decode[index_of(type)](encoded.data(), after.data(), n);
     for (std::size_t j = 0; j < n; ++j) {
       const double error = double{before[j]} - after[j];
       errors += (importance ? double{importance[j]} : 1) * error * error;

@@ -9,7 +9,7 @@
 namespace lq {
 namespace {
 
-constexpr int kBatch = 64;
+constexpr int kLogitsBatch = 64;
 
 /// Integers in [0, end) from a JSON list.
 std::vector<int> integers(const Json& json, const char* what, std::int64_t end,
@@ -34,13 +34,15 @@ void for_each_logits(const Model& model, std::span<const TokenId> tokens, DType 
   const int n_tokens = static_cast<int>(tokens.size());
   KvCache cache(model.backend(), model.hparams(), n_tokens, kv_type);
   KvSequence sequence(cache);
-  Decoder decoder(model.weights(), model.hparams(), model.backend(), std::min(kBatch, n_tokens));
+  Decoder decoder(model.weights(), model.hparams(), model.backend(),
+                  std::min(kLogitsBatch, n_tokens));
   const auto n_vocab = static_cast<std::size_t>(decoder.n_vocab());
   std::vector<float> logits(static_cast<std::size_t>(decoder.max_batch()) * n_vocab);
-  for (int at = 0; at < n_tokens; at += kBatch) {
+  for (int at = 0; at < n_tokens; at += kLogitsBatch) {
     monitor.check_stop();
-    const auto part = tokens.subspan(static_cast<std::size_t>(at),
-                                     static_cast<std::size_t>(std::min(kBatch, n_tokens - at)));
+    const auto part =
+        tokens.subspan(static_cast<std::size_t>(at),
+                       static_cast<std::size_t>(std::min(kLogitsBatch, n_tokens - at)));
     LQ_ASSERT(sequence.reserve(static_cast<int>(part.size())));
     decoder.forward(part, sequence, 0, std::span(logits).first(part.size() * n_vocab));
     for (std::size_t i = 0; i < part.size(); ++i)

@@ -264,14 +264,14 @@ Value attr(Runtime& runtime, const Value& subject, const Arguments& given) {
 }
 
 using Filter = Value (*)(Runtime&, const Value&, const Arguments&);
-struct Row {
+struct FilterRow {
   std::string_view name;
   Filter filter;
 };
 constexpr Filter kLength = [](Runtime& runtime, const Value& subject, const Arguments&) {
   return Value::of(static_cast<std::int64_t>(length_of(runtime, subject)));
 };
-constexpr Row kFilters[] = {
+constexpr FilterRow kFilters[] = {
     {"tojson", to_json},
     {"trim", trim},
     {"length", kLength},
@@ -306,7 +306,7 @@ constexpr Row kFilters[] = {
 Value apply_filter(Runtime& runtime, const std::string& name, const Value& subject,
                    const Arguments& arguments) {
   runtime.step();
-  for (const Row& row : kFilters)
+  for (const FilterRow& row : kFilters)
     if (row.name == name) return row.filter(runtime, subject, arguments);
   Value result;
   if (apply_list_filter(runtime, name, subject, arguments, result)) return result;

@@ -130,11 +130,11 @@ Value cycler(Runtime& runtime, const Arguments& given) {
   return space;
 }
 
-struct Row {
+struct FunctionRow {
   std::string_view name;
   Value (*function)(Runtime&, const Arguments&);
 };
-constexpr Row kFunctions[] = {
+constexpr FunctionRow kFunctions[] = {
     {"raise_exception", raise_exception},
     {"strftime_now", strftime_now},
     {"range", range},
@@ -146,7 +146,7 @@ constexpr Row kFunctions[] = {
 }  // namespace
 
 Value global_function(Runtime& runtime, const std::string& name) {
-  for (const Row& row : kFunctions)
+  for (const FunctionRow& row : kFunctions)
     if (row.name == name) return runtime.function(name, row.function);
   return Value();
 }

@@ -228,7 +228,7 @@ Value dict_items(Runtime& runtime, const Value& subject) {
 }
 
 using Filter = Value (*)(Runtime&, const Value&, const Arguments&);
-struct Row {
+struct ListFilterRow {
   std::string_view name;
   Filter filter;
 };
@@ -237,7 +237,7 @@ struct Row {
     return bind(r, "the filter", a, {}, 0), call;      \
   }
 #define LQ_WITH(call) [](Runtime& r, const Value& v, const Arguments& a) { return call; }
-constexpr Row kFilters[] = {
+constexpr ListFilterRow kListFilters[] = {
     {"map", map},
     {"select", LQ_WITH(choose(r, v, a, false, true))},
     {"reject", LQ_WITH(choose(r, v, a, false, false))},
@@ -263,7 +263,7 @@ constexpr Row kFilters[] = {
 
 bool apply_list_filter(Runtime& runtime, const std::string& name, const Value& subject,
                        const Arguments& arguments, Value& result) {
-  for (const Row& row : kFilters)
+  for (const ListFilterRow& row : kListFilters)
     if (row.name == name) {
       result = row.filter(runtime, subject, arguments);
       return true;

@@ -10,7 +10,7 @@ namespace lq::jinja {
 namespace {
 
 using Method = Value (*)(Runtime&, const Value&, const Arguments&);
-struct Row {
+struct MethodRow {
   std::string_view name;
   Method method;
 };
@@ -24,7 +24,7 @@ const std::string& text_argument(Runtime& runtime, const Value& value) {
 }
 
 template <std::string (*change)(std::string_view)>
-Value changed(Runtime& runtime, const Value& self, const Arguments& given) {
+Value changed_self(Runtime& runtime, const Value& self, const Arguments& given) {
   bind(runtime, "the method", given, {}, 0);
   runtime.reserve(self.text().size());
   return like(self, change(self.text()));
@@ -197,7 +197,7 @@ Value justified(Runtime& runtime, const Value& self, const Arguments& given) {
   return like(self, out);
 }
 
-constexpr Row kTextMethods[] = {
+constexpr MethodRow kTextMethods[] = {
     {"strip", stripped<true, true>},
     {"lstrip", stripped<true, false>},
     {"rstrip", stripped<false, true>},
@@ -209,10 +209,10 @@ constexpr Row kTextMethods[] = {
     {"removeprefix", without<false>},
     {"removesuffix", without<true>},
     {"replace", replace_method},
-    {"upper", changed<upper>},
-    {"lower", changed<lower>},
-    {"title", changed<title>},
-    {"capitalize", changed<capitalize>},
+    {"upper", changed_self<upper>},
+    {"lower", changed_self<lower>},
+    {"title", changed_self<title>},
+    {"capitalize", changed_self<capitalize>},
     {"find", find_method<false>},
     {"rfind", find_method<true>},
     {"index", index_method},
@@ -251,7 +251,7 @@ Value get_method(Runtime& runtime, const Value& self, const Arguments& given) {
   return given.positional.size() > 1 || !given.named.empty() ? options[1] : Value::none();
 }
 
-constexpr Row kDictMethods[] = {
+constexpr MethodRow kDictMethods[] = {
     {"items", [](Runtime& r, const Value& v, const Arguments& a) { return view(r, v, a, 'i'); }},
     {"keys", [](Runtime& r, const Value& v, const Arguments& a) { return view(r, v, a, 'k'); }},
     {"values", [](Runtime& r, const Value& v, const Arguments& a) { return view(r, v, a, 'v'); }},
@@ -274,7 +274,7 @@ Value list_count(Runtime& runtime, const Value& self, const Arguments& given) {
         return equal(runtime, one, options[0]);
       })));
 }
-constexpr Row kListMethods[] = {
+constexpr MethodRow kListMethods[] = {
     {"index", list_index},
     {"count", list_count},
     {"copy", [](Runtime&, const Value& v, const Arguments&) { return v; }},
@@ -285,8 +285,9 @@ constexpr std::array<std::string_view, 11> kChanging = {"append",  "extend",    
                                                         "reverse", "setdefault", "popitem"};
 
 template <std::size_t n>
-Value bound(Runtime& runtime, const Row (&rows)[n], const Value& self, const std::string& name) {
-  for (const Row& row : rows)
+Value bound(Runtime& runtime, const MethodRow (&rows)[n], const Value& self,
+            const std::string& name) {
+  for (const MethodRow& row : rows)
     if (row.name == name)
       return runtime.function(
           name,

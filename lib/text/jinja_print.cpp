@@ -83,7 +83,7 @@ void write_namespace(Runtime& runtime, std::string& out, const Namespace& space)
   runtime.check_depth();
   out += "<Namespace {";
   write_all(out, space.members, [&](const auto& member) {
-    out += quoted(member.first) + ": ";
+    out += repr(member.first) + ": ";
     write(runtime, out, member.second);
   });
   out += "}>";
@@ -111,7 +111,7 @@ void write(Runtime& runtime, std::string& out, const Value& value) {
       break;
     case Kind::text:
       if (value.is_safe()) out += "Markup(";
-      out += quoted(value.text());
+      out += repr(value.text());
       if (value.is_safe()) out += ")";
       break;
     case Kind::sequence:

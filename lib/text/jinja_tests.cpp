@@ -13,7 +13,7 @@ bool is_iterable(const Value& value) {
   return value.is(Kind::undefined) || value.is(Kind::text) || value.is(Kind::sequence) ||
          value.is(Kind::dict) || value.is(Kind::loop);
 }
-bool is_indexed(const Value& value) {
+bool is_sequence_for_tests(const Value& value) {
   return value.is(Kind::undefined) || value.is(Kind::text) || value.is(Kind::dict) ||
          (value.is_sequence() && value.sequence().style <= Style::range);
 }
@@ -36,21 +36,21 @@ bool divides(Runtime& runtime, const Value& value, const Value& by) {
 }
 
 using Test = bool (*)(Runtime&, const Value&, const Value&);
-struct Row {
+struct TestRow {
   std::string_view name;
   Test test;
   bool with_other = false;  ///< whether it compares with an argument
 };
 #define LQ_TEST(condition) [](Runtime&, const Value& v, const Value&) { return condition; }
 #define LQ_COMPARE(condition) [](Runtime& r, const Value& v, const Value& o) { return condition; }
-constexpr Row kTests[] = {
+constexpr TestRow kTests[] = {
     {"defined", LQ_TEST(!v.is(Kind::undefined))},
     {"undefined", LQ_TEST(v.is(Kind::undefined))},
     {"none", LQ_TEST(v.is(Kind::none))},
     {"string", LQ_TEST(v.is(Kind::text))},
     {"mapping", LQ_TEST(v.is(Kind::dict))},
     {"iterable", LQ_TEST(is_iterable(v))},
-    {"sequence", LQ_TEST(is_indexed(v))},
+    {"sequence", LQ_TEST(is_sequence_for_tests(v))},
     {"number", LQ_TEST(v.is_number())},
     {"integer", LQ_TEST(v.is(Kind::integer))},
     {"float", LQ_TEST(v.is(Kind::number))},
@@ -90,7 +90,7 @@ constexpr Row kTests[] = {
 bool apply_test(Runtime& runtime, const std::string& name, const Value& subject,
                 const Arguments& arguments) {
   runtime.step();
-  for (const Row& row : kTests) {
+  for (const TestRow& row : kTests) {
     if (row.name != name) continue;
     const std::size_t n = arguments.positional.size();
     if (!arguments.named.empty() || n != (row.with_other ? 1u : 0u))

@@ -324,7 +324,7 @@ std::string replace(std::string_view text, std::string_view from, std::string_vi
   return out;
 }
 
-std::string quoted(std::string_view text) {
+std::string repr(std::string_view text) {
   const bool has_single = text.find('\'') != std::string_view::npos;
   const char quote = has_single && text.find('"') == std::string_view::npos ? '"' : '\'';
   std::string out(1, quote);

@@ -44,8 +44,8 @@ std::size_t count_parts(std::string_view text, std::string_view part);
 std::string replace(std::string_view text, std::string_view from, std::string_view to,
                     std::int64_t limit);
 
-/// repr(str)
-std::string quoted(std::string_view text);
+/// Python's repr(str)
+std::string repr(std::string_view text);
 /// & < > " ' as HTML entities.
 std::string escape_html(std::string_view text);
 

@@ -12,6 +12,15 @@
 #include "lib/text/unicode.h"
 
 namespace lq {
+template <auto Free>
+struct Pcre2Deleter {
+  template <class T>
+  void operator()(T* p) const noexcept {
+    Free(p);
+  }
+};
+using Code = std::unique_ptr<pcre2_code, Pcre2Deleter<pcre2_code_free>>;
+
 namespace {
 
 struct Family {
@@ -82,17 +91,9 @@ std::string with_white_space(std::string_view pattern) {
   return out;
 }
 
-template <auto Free>
-struct Deleter {
-  template <class T>
-  void operator()(T* p) const noexcept {
-    Free(p);
-  }
-};
-using Code = std::unique_ptr<pcre2_code, Deleter<pcre2_code_free>>;
-using MatchContext = std::unique_ptr<pcre2_match_context, Deleter<pcre2_match_context_free>>;
-using MatchData = std::unique_ptr<pcre2_match_data, Deleter<pcre2_match_data_free>>;
-using JitStack = std::unique_ptr<pcre2_jit_stack, Deleter<pcre2_jit_stack_free>>;
+using MatchContext = std::unique_ptr<pcre2_match_context, Pcre2Deleter<pcre2_match_context_free>>;
+using MatchData = std::unique_ptr<pcre2_match_data, Pcre2Deleter<pcre2_match_data_free>>;
+using JitStack = std::unique_ptr<pcre2_jit_stack, Pcre2Deleter<pcre2_jit_stack_free>>;
 
 std::string pcre2_message(int code) {
   PCRE2_UCHAR text[256] = {};

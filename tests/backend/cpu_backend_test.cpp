@@ -7,6 +7,7 @@
 #include "kernels/cpu/kernel_table.h"
 #include "lib/backend/backend.h"
 #include "lib/base/error.h"
+#include "tests/support/errors.h"
 #include "tests/support/kernel_data.h"
 
 namespace {
@@ -152,17 +153,6 @@ double worst_difference(const std::vector<double>& expected, const float* actual
   for (std::size_t i = 0; i < expected.size(); ++i)
     keep_worst(worst, std::fabs(expected[i] - static_cast<double>(actual[i])));
   return worst;
-}
-
-std::string message_of(const lq::ErrorKind kind, const auto& call) {
-  try {
-    call();
-  } catch (const lq::Error& error) {
-    CHECK(error.kind() == kind);
-    return error.what();
-  }
-  FAIL("no error");
-  return {};
 }
 
 }  // namespace

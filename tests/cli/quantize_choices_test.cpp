@@ -19,14 +19,14 @@ using namespace lq::test;
 
 namespace {
 
-struct Case {
+struct Choice {
   const char* name;
   bool from_parts;
   const char* type;
   std::vector<std::string> options;
 };
 
-const Case kCases[] = {
+const Choice kCases[] = {
     {"overrides",
      false,
      "Q4_K_S",
@@ -59,7 +59,7 @@ std::string demo_model(const TempDir& dir) {
   return path;
 }
 
-std::vector<std::string> command(const Case& one, const std::string& model,
+std::vector<std::string> command(const Choice& one, const std::string& model,
                                  const std::string& out) {
   std::vector<std::string> arguments = {model, out, one.type, "-q", "-t", "2"};
   arguments.insert(arguments.end(), one.options.begin(), one.options.end());
@@ -73,7 +73,7 @@ TEST_CASE("what the user chooses gives the reference's files, byte for byte") {
   const std::string whole = demo_model(work);
   const auto parts = write_parts(whole, work / "parts", {0, 20, 26});
   dir.write("types.txt", std::string_view("attn_v=q8_0\nFFN_down=Q5_1 blk\\.0\\.=q6_k\n"));
-  for (const Case& one : kCases) {
+  for (const Choice& one : kCases) {
     CAPTURE(one.name);
     const std::string out = (dir / (std::string(one.name) + ".gguf")).string();
     run_expecting(0, "lq-quantize", command(one, one.from_parts ? parts[0].string() : whole, out),

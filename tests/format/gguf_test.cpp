@@ -25,10 +25,6 @@ using namespace lq::test;
 
 namespace {
 
-std::string text_of(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
 /// Writes what `source` holds.
 void write_copy(const TensorSource& source, const std::filesystem::path& path) {
   GgufWriter writer(path, source.metadata(), source.tensors(), Existing::replace);

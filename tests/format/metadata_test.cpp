@@ -10,6 +10,7 @@
 
 using namespace lq;
 using test::holds;
+using test::input_error;
 using test::message_of;
 
 namespace {
@@ -17,10 +18,6 @@ std::string keys(const Metadata& metadata) {
   std::string all;
   for (const auto& entry : metadata.entries()) all += entry.key + " ";
   return all;
-}
-template <class Body>
-std::string input_error(const Body& body) {
-  return message_of(ErrorKind::input, body);
 }
 }  // namespace
 

@@ -23,26 +23,26 @@ HParams two_layers() {
   return h;
 }
 
-struct Fixture {
+struct CacheFixture {
   std::unique_ptr<Backend> backend = make_cpu_backend(1);
   KvCache cache;
-  explicit Fixture(int capacity, DType type = DType::F16)
+  explicit CacheFixture(int capacity, DType type = DType::F16)
       : cache(*backend, two_layers(), capacity, type) {}
 };
 
 }  // namespace
 
 TEST_CASE("kv cache: whole pages of every layer") {
-  CHECK(Fixture(1).cache.capacity() == kPage);
-  CHECK(Fixture(kPage).cache.capacity() == kPage);
-  const Fixture f(kPage + 1);
+  CHECK(CacheFixture(1).cache.capacity() == kPage);
+  CHECK(CacheFixture(kPage).cache.capacity() == kPage);
+  const CacheFixture f(kPage + 1);
   CHECK(f.cache.capacity() == 2 * kPage);
   CHECK(f.cache.bytes() == std::uint64_t{2 * kPage * 2 * 3 * (16 + 8) * 2});
-  CHECK(Fixture(kPage + 1, DType::F32).cache.bytes() == 2 * f.cache.bytes());
+  CHECK(CacheFixture(kPage + 1, DType::F32).cache.bytes() == 2 * f.cache.bytes());
 }
 
 TEST_CASE("kv cache: sequences take pages when they need them and give them back") {
-  Fixture f(4 * kPage);
+  CacheFixture f(4 * kPage);
   KvSequence first(f.cache), second(f.cache);
   CHECK(first.reserve(1));
   CHECK(first.view(0).pages.size() == 1);
@@ -94,7 +94,7 @@ TEST_CASE("kv cache: sequences take pages when they need them and give them back
 }
 
 TEST_CASE("kv cache: layers and keys and values have memory of their own") {
-  Fixture f(kPage);
+  CacheFixture f(kPage);
   KvSequence sequence(f.cache);
   REQUIRE(sequence.reserve(1));
   std::set<const void*> pools;

@@ -15,61 +15,59 @@ using test::GgufBuilder;
 using test::holds;
 using test::tiny_llama;
 
-struct Case {
+struct BrokenModel {
   const char* what;
   GgufBuilder builder;
   ErrorKind kind;
   std::vector<const char*> said;
 };
 
-constexpr auto kInput = ErrorKind::input, kUnsupported = ErrorKind::unsupported;
-
 GgufBuilder reshaped(const char* tensor, const std::vector<std::int64_t>& dims) {
   return tiny_llama().without_tensor(tensor).floats(tensor, dims);
 }
 
-std::vector<Case> cases() {
+std::vector<BrokenModel> cases() {
   const std::vector<std::byte> blocks(std::size_t{1} << 16);
   return {
       {"a missing matrix",
        tiny_llama().without_tensor("blk.0.attn_q.weight"),
-       kInput,
+       ErrorKind::input,
        {"bad.gguf", "blk.0.attn_q.weight is missing"}},
       {"a missing vector",
        tiny_llama().without_tensor("output_norm.weight"),
-       kInput,
+       ErrorKind::input,
        {"bad.gguf", "output_norm.weight is missing"}},
       {"no embedding",
        tiny_llama().without_tensor("token_embd.weight"),
-       kInput,
+       ErrorKind::input,
        {"token_embd.weight is missing", "whole model"}},
       {"a layer too few",
        tiny_llama().u32("llama.block_count", 2),
-       kInput,
+       ErrorKind::input,
        {"blk.1.attn_norm.weight is missing"}},
       {"a layer too many",
        tiny_llama().floats("blk.1.ffn_up.weight", {64, 64}),
-       kUnsupported,
+       ErrorKind::unsupported,
        {"blk.1.ffn_up.weight", "llama with 1 layers"}},
       {"a matrix of another shape",
        reshaped("blk.0.ffn_down.weight", {64, 32}),
-       kInput,
+       ErrorKind::input,
        {"blk.0.ffn_down.weight has shape [64, 32]", "[64, 64]"}},
       {"a vector of another shape",
        reshaped("blk.0.attn_norm.weight", {32}),
-       kInput,
+       ErrorKind::input,
        {"blk.0.attn_norm.weight", "[32]", "[64]"}},
       {"a matrix with too many dimensions",
        reshaped("blk.0.attn_k.weight", {64, 32, 1}),
-       kInput,
+       ErrorKind::input,
        {"blk.0.attn_k.weight"}},
       {"heads that do not fit the matrices",
        tiny_llama().u32("llama.attention.head_count_kv", 4),
-       kInput,
+       ErrorKind::input,
        {"blk.0.attn_k.weight", "[64, 32]", "[64, 64]"}},
       {"a tensor of no family",
        tiny_llama().floats("blk.0.ssm_in.weight", {64, 64}),
-       kUnsupported,
+       ErrorKind::unsupported,
        {"blk.0.ssm_in.weight", "not a part of architecture llama"}},
       {"a type without a codec",
        tiny_llama()
@@ -78,11 +76,11 @@ std::vector<Case> cases() {
                     .dims = {64, 32},
                     .type = 27 /* I64 */,
                     .data = blocks}),
-       kUnsupported,
+       ErrorKind::unsupported,
        {"blk.0.attn_v.weight has type I64", "Q4_K", "F16"}},
       {"more tokens than rows",
        reshaped("token_embd.weight", {64, 299}),
-       kInput,
+       ErrorKind::input,
        {"300 tokens", "299 rows"}},
   };
 }
@@ -91,7 +89,7 @@ std::vector<Case> cases() {
 
 TEST_CASE("weights: what does not fit is named, with what was expected") {
   const auto backend = make_cpu_backend(1);
-  for (const Case& c : cases()) {
+  for (const BrokenModel& c : cases()) {
     CAPTURE(std::string(c.what));
     const test::TempDir dir;
     const auto file = dir.write("bad.gguf", c.builder.build());

@@ -20,8 +20,10 @@
 using namespace lq;
 using test::file_content;
 using test::holds;
+using test::input_error;
 using test::message_of;
 using test::TempDir;
+using test::text_of;
 
 namespace {
 
@@ -29,16 +31,9 @@ template <class Body>
 std::string file_error(const Body& body) {
   return message_of(ErrorKind::file, body);
 }
-template <class Body>
-std::string input_error(const Body& body) {
-  return message_of(ErrorKind::input, body);
-}
 
 std::span<const std::byte> bytes_of(std::string_view text) {
   return std::as_bytes(std::span(text));
-}
-std::string text_of(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 std::string compressed(std::string_view text) {
   std::string out;

@@ -83,14 +83,14 @@ Damage replaced(const char* file, const char* text) {
 
 constexpr auto kInput = ErrorKind::input, kUnsupported = ErrorKind::unsupported;
 
-struct Case {
+struct BrokenCheckpoint {
   const char* what;
   Damage damage;
   ErrorKind kind;
   std::vector<const char*> said;
 };
 
-const std::vector<Case> kBrokenConfigs = {
+const std::vector<BrokenCheckpoint> kBrokenConfigs = {
     {"unknown class",
      set("architectures", {"NoSuchForCausalLM"}),
      kUnsupported,
@@ -130,7 +130,7 @@ const std::vector<Case> kBrokenConfigs = {
     {"small vocabulary", set("vocab_size", 100), kInput, {"[64, 320]", "[64, 100]"}},
 };
 
-const std::vector<Case> kBrokenContents = {
+const std::vector<BrokenCheckpoint> kBrokenContents = {
     {"missing tensor",
      changed_tensors([](Json& t) {
        t["model.layers.0.mlp.up_proj.weightx"] = t["model.layers.0.mlp.up_proj.weight"];
@@ -173,7 +173,7 @@ const std::vector<Case> kBrokenContents = {
      {"UnicodeScripts", "--pre"}},
 };
 
-void check_refused(const std::vector<Case>& cases) {
+void check_refused(const std::vector<BrokenCheckpoint>& cases) {
   for (const auto& c : cases) {
     CAPTURE(c.what);
     const CheckpointCopy copy("mistral");

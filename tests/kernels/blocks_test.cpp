@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/blocks/dtype.h"
+#include "tests/support/kernel_data.h"
 
 namespace {
 
@@ -40,9 +41,6 @@ TEST_CASE("every storage type just meets the error bound in its row") {
 }
 
 namespace {
-
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 /// Rows of 512 values that sit at the edges of what an encoder meets.
 std::vector<std::vector<float>> extreme_rows() {

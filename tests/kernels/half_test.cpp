@@ -8,13 +8,13 @@
 #include <limits>
 
 #include "kernels/rounding.h"
+#include "tests/support/kernel_data.h"
 
 namespace {
 
 using namespace lq::kernels;
-
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+using lq::test::kInfinity;
+using lq::test::kNan;
 
 /// The value of a format with these numbers of bits, from the definition in IEEE 754.
 double value_of(unsigned code, int exponent_bits, int mantissa_bits) {

@@ -35,13 +35,13 @@ Metadata small_model(const std::string& arch) {
 
 Value i32s(std::vector<std::int64_t> values) { return Value::of_i32s(std::move(values)); }
 
-struct Case {
+struct ImpossibleValue {
   const char* key;
   std::optional<Value> value;  ///< nothing: the key is removed
   ErrorKind kind = ErrorKind::input;
 };
 
-std::vector<Case> impossible_values() {
+std::vector<ImpossibleValue> impossible_values() {
   const auto u32 = [](std::uint32_t v) { return Value::of_u32(v); };
   const auto nan = std::numeric_limits<double>::quiet_NaN();
   return {

@@ -26,6 +26,11 @@ std::string message_of(ErrorKind kind, const Body& body) {
   return (error->kind() == kind ? "" : "of another kind: ") + std::string(error->what());
 }
 
+template <class Body>
+std::string input_error(const Body& body) {
+  return message_of(ErrorKind::input, body);
+}
+
 /// Whether `text` holds `part`: for messages.
 inline bool holds(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;

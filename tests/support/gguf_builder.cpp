@@ -11,14 +11,14 @@ void pad(Bytes& bytes, std::uint64_t alignment) {
   while (bytes.all.size() % alignment != 0) bytes.put(std::uint8_t{0});
 }
 
-constexpr int kTokens = 300;
+constexpr int kVocabularySize = 300;
 
 std::vector<std::string> tokens() {
   constexpr char kDigits[] = "0123456789ABCDEF";
   std::vector<std::string> all = {"<unk>", "<s>", "</s>"};
   for (unsigned i = 0; i < 256; ++i)
     all.push_back(std::string("<0x") + kDigits[i >> 4] + kDigits[i & 15] + ">");
-  for (int i = 0; i < kTokens - 259; ++i) all.push_back("a" + std::to_string(i));
+  for (int i = 0; i < kVocabularySize - 259; ++i) all.push_back("a" + std::to_string(i));
   return all;
 }
 
@@ -170,18 +170,18 @@ std::vector<T> times(std::size_t n, T value) {
 
 void add_tokenizers(Collection& out) {
   const auto add = [&](const std::string& name, const GgufBuilder& b) { out.content(name, b); };
-  add("scores_u8", tiny_llama().numbers(kScoresKey, U8, times(kTokens, std::uint8_t{1})));
+  add("scores_u8", tiny_llama().numbers(kScoresKey, U8, times(kVocabularySize, std::uint8_t{1})));
   add("scores_short", tiny_llama().numbers(kScoresKey, F32, times(3, 0.0f)));
-  add("types_u8", tiny_llama().numbers(kTypesKey, U8, times(kTokens, std::uint8_t{1})));
+  add("types_u8", tiny_llama().numbers(kTypesKey, U8, times(kVocabularySize, std::uint8_t{1})));
   add("types_short", tiny_llama().numbers(kTypesKey, I32, times(3, 1)));
-  add("tokens_i32", tiny_llama().numbers(kTokensKey, I32, times(kTokens, 1)));
+  add("tokens_i32", tiny_llama().numbers(kTokensKey, I32, times(kVocabularySize, 1)));
   add("tokens_u32_scalar", tiny_llama().u32(kTokensKey, 5));
   add("tokens_empty", tiny_llama()
                           .strings(kTokensKey, {})
                           .numbers(kScoresKey, F32, times(0, 0.0f))
                           .numbers(kTypesKey, I32, times(0, 0)));
   add("bos_out_of_range", tiny_llama().u32("tokenizer.ggml.bos_token_id", 4000000000u));
-  add("eos_out_of_range", tiny_llama().u32("tokenizer.ggml.eos_token_id", kTokens + 7));
+  add("eos_out_of_range", tiny_llama().u32("tokenizer.ggml.eos_token_id", kVocabularySize + 7));
   add("byte_token_negative", tiny_llama().strings(kTokensKey, tokens_with(3, {"<0x-1>"})));
   add("byte_token_not_hex", tiny_llama().strings(kTokensKey, tokens_with(3, {"<0xZZ>"})));
   add("tokens_not_utf8",
@@ -302,14 +302,14 @@ GgufBuilder tiny_llama() {
   b.u32("llama.attention.head_count_kv", 2);
   b.f32("llama.attention.layer_norm_rms_epsilon", 1e-5f).u32("llama.rope.dimension_count", 16);
   b.string("tokenizer.ggml.model", "llama").strings(kTokensKey, tokens());
-  b.numbers(kScoresKey, F32, times(kTokens, 0.0f));
+  b.numbers(kScoresKey, F32, times(kVocabularySize, 0.0f));
   std::vector<std::int32_t> types = {2, 3, 3};
   types.resize(259, 6);
-  types.resize(kTokens, 1);
+  types.resize(kVocabularySize, 1);
   b.numbers(kTypesKey, I32, types);
   b.u32("tokenizer.ggml.bos_token_id", 1).u32("tokenizer.ggml.eos_token_id", 2);
   b.u32("tokenizer.ggml.unknown_token_id", 0);
-  b.floats("token_embd.weight", {64, kTokens}).floats("output_norm.weight", {64});
+  b.floats("token_embd.weight", {64, kVocabularySize}).floats("output_norm.weight", {64});
   const auto layer = [&](const char* name, const std::vector<std::int64_t>& dims) {
     b.floats("blk.0." + std::string(name) + ".weight", dims);
   };

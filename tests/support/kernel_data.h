@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -10,6 +11,9 @@
 #include "kernels/half.h"
 
 namespace lq::test {
+
+inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
+inline constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 inline std::vector<float> normal_values(std::size_t n, std::uint32_t seed) {
   std::mt19937 generator(seed);

@@ -53,6 +53,10 @@ class TempDir {
   std::filesystem::path path_;
 };
 
+inline std::string text_of(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
 /// The whole content of a file.
 inline std::string file_content(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "tools/cli/docs.h"
+#include "tools/cli/options.h"
 
 namespace lq::cli {
 namespace {
@@ -17,15 +18,6 @@ Value value_kind(const OptionDoc& option) {
   for (const char* file : {"FILE", "MODEL", "INPUT", "OUTPUT", "TEXT-FILE"})
     if (name.starts_with(file) || option.metavar.starts_with(file)) return Value::file;
   return Value::other;
-}
-
-std::string join(const std::vector<std::string>& parts, std::string_view separator) {
-  std::string out;
-  for (const auto& part : parts) {
-    if (!out.empty()) out += separator;
-    out += part;
-  }
-  return out;
 }
 
 /// `text` inside single quotes of a POSIX shell.

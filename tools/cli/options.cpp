@@ -23,15 +23,6 @@ std::string letters_and_digits(std::string_view text) {
   return out;
 }
 
-std::string join(std::span<const std::string> parts, std::string_view separator) {
-  std::string out;
-  for (const auto& part : parts) {
-    if (!out.empty()) out += separator;
-    out += part;
-  }
-  return out;
-}
-
 /// Insertions, deletions, substitutions and swaps of neighbours that turn `a` into `b`.
 int edit_distance(std::string_view a, std::string_view b) {
   const std::size_t width = b.size() + 1;
@@ -75,6 +66,15 @@ std::string unknown_option(const std::string& word, const CLI::App& app) {
 }
 
 }  // namespace
+
+std::string join(std::span<const std::string> parts, std::string_view separator) {
+  std::string out;
+  for (const auto& part : parts) {
+    if (!out.empty()) out += separator;
+    out += part;
+  }
+  return out;
+}
 
 std::string nearest(std::string_view word, std::span<const std::string> candidates) {
   const std::string wanted = letters_and_digits(word);

@@ -34,6 +34,9 @@ std::optional<double> parse_duration(std::string_view text);
 /// The candidate that `word` is most likely a misspelling of; empty when none is near.
 std::string nearest(std::string_view word, std::span<const std::string> candidates);
 
+/// The parts with `separator` between them.
+std::string join(std::span<const std::string> parts, std::string_view separator);
+
 /// Values of the common options.
 struct CommonValues {
   bool quiet = false, json = false, force = false, version = false;

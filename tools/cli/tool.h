@@ -1,11 +1,14 @@
 #pragma once
 // What one command-line tool is. Its help, man page, completions and tests come from this value.
-#include <CLI/CLI.hpp>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "tools/cli/terminal.h"
+
+namespace CLI {
+class App;
+}
 
 namespace lq::cli {
 
