@@ -12,11 +12,11 @@ namespace {
 constexpr int kInterruptedStatus = 130;
 
 // A signal handler can reach nothing but a global.
-std::atomic<bool> stop{false};
+std::atomic<bool> stop_asked{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
 
 void on_signal(int) {
-  if (stop.exchange(true)) ::_exit(kInterruptedStatus);
+  if (stop_asked.exchange(true)) ::_exit(kInterruptedStatus);
 }
 
 }  // namespace
@@ -41,7 +41,7 @@ void prepare_process() {
   ::sigaction(SIGPIPE, &action, nullptr);
 }
 
-bool stop_requested() { return stop.load(std::memory_order_relaxed); }
-void clear_stop() { stop.store(false); }
+bool stop_requested() { return stop_asked.load(std::memory_order_relaxed); }
+void clear_stop() { stop_asked.store(false); }
 
 }  // namespace lq::cli
