@@ -40,6 +40,9 @@ TEST_CASE("every storage type just meets the error bound in its row") {
   });
 }
 
+using lq::test::kInfinity;
+using lq::test::kNan;
+
 namespace {
 
 /// Rows of 512 values that sit at the edges of what an encoder meets.
