@@ -159,8 +159,9 @@ TEST_CASE("gguf: every broken file is refused with a message that names it, at o
 }
 
 TEST_CASE("gguf: messages say what was found") {
-  const auto bytes_of = [](const std::string& name) {
-    for (auto& model : malformed_models())
+  const auto models = malformed_models();
+  const auto bytes_of = [&](const std::string& name) {
+    for (const auto& model : models)
       if (model.name == name) return model.bytes;
     throw std::runtime_error("no such model: " + name);
   };

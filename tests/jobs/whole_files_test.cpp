@@ -1,8 +1,11 @@
-// Every file type, with and without importance, against digests of the reference's files.
+// Every file type, with and without importance, made with every instruction set, against digests of
+// the reference's files.
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstdlib>
 
+#include "kernels/cpu/kernel_table.h"
 #include "lib/base/error.h"
 #include "lib/base/sha256.h"
 #include "lib/io/mapped_file.h"
@@ -34,7 +37,17 @@ std::string digest_of(const TensorSource& source, const Recipe& recipe,
   return sha256_hex(MappedFile(output).bytes());
 }
 
-void compare_files_of(std::string_view model_name) {
+/// Makes this instruction set the chosen one until the end of the scope.
+class ForcedSet {
+ public:
+  explicit ForcedSet(const char* name) { ::setenv("LQ_CPU_ISA", name, 1); }
+  ~ForcedSet() { ::unsetenv("LQ_CPU_ISA"); }
+  ForcedSet(const ForcedSet&) = delete;
+  ForcedSet& operator=(const ForcedSet&) = delete;
+};
+
+void compare_files_with(const kernels::KernelSet& set, std::string_view model_name) {
+  const ForcedSet forced(set.table->name);
   const auto models = test::made_models();
   const auto model = std::find_if(models.begin(), models.end(),
                                   [&](const MadeModel& m) { return m.name == model_name; });
@@ -63,13 +76,18 @@ void compare_files_of(std::string_view model_name) {
       ++(digest == "refused" ? n_refused : n_equal);
     }
   }
-  MESSAGE(model_name << ": " << n_equal << " files equal the reference's, " << n_refused
-                     << " refused as there");
+  MESSAGE(model_name << ", " << std::string(set.table->name) << ": " << n_equal
+                     << " files equal the reference's, " << n_refused << " refused as there");
   const auto n_expected = std::count_if(expected.begin(), expected.end(), [&](const auto& entry) {
     return entry.first.starts_with(std::string(model_name) + "/");
   });
   CHECK(n_equal + n_refused == n_expected);
   CHECK(n_equal > n_refused);
+}
+
+void compare_files_of(std::string_view model_name) {
+  for (const kernels::KernelSet& set : kernels::kernel_sets())
+    if (set.supported) compare_files_with(set, model_name);
 }
 
 }  // namespace
