@@ -6,6 +6,7 @@
 #include <cmath>
 #include <fstream>
 #include <string>
+#include <utility>
 
 namespace lq {
 namespace {
@@ -44,6 +45,38 @@ double cores_in_cgroup_quota() {
 int available_threads() {
   const double quota = std::max(1.0, std::ceil(cores_in_cgroup_quota()));
   return static_cast<int>(std::min<double>(cores_in_affinity_mask(), quota));
+}
+
+Background::Background(std::function<void()> work)
+    : work_(std::move(work)), thread_([this] { run(); }) {}
+
+Background::~Background() {
+  {
+    const std::lock_guard lock(mutex_);
+    end_ = true;
+  }
+  changed_.notify_one();
+  thread_.join();
+}
+
+void Background::wake() {
+  {
+    const std::lock_guard lock(mutex_);
+    wanted_ = true;
+  }
+  changed_.notify_one();
+}
+
+void Background::run() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [&] { return end_ || wanted_; });
+    if (end_) return;
+    wanted_ = false;
+    lock.unlock();
+    work_();
+    lock.lock();
+  }
 }
 
 }  // namespace lq

@@ -1,7 +1,11 @@
 #pragma once
 // All threads of the project: the only file with `#pragma omp`.
+#include <condition_variable>
 #include <cstddef>
 #include <exception>
+#include <functional>
+#include <mutex>
+#include <thread>
 
 namespace lq {
 
@@ -54,5 +58,27 @@ void parallel_ranges(std::ptrdiff_t n, std::ptrdiff_t grain, int threads,
     if (begin < end) body(begin, end);
   }
 }
+
+/// Does something again and again in a thread of its own, while its owner goes on.
+class Background {
+ public:
+  /// `work` may not throw.
+  explicit Background(std::function<void()> work);
+  ~Background();  ///< waits for the end of what is being done
+  Background(const Background&) = delete;
+  Background& operator=(const Background&) = delete;
+
+  /// Has work() done, once more if it is being done. Safe from several threads at once.
+  void wake();
+
+ private:
+  void run();
+
+  const std::function<void()> work_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool wanted_ = false, end_ = false;
+  std::thread thread_;
+};
 
 }  // namespace lq

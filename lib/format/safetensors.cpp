@@ -202,6 +202,12 @@ std::span<const std::byte> SafetensorsReader::data(std::size_t index) const {
   return detail.data;
 }
 
+void SafetensorsReader::read(std::size_t index, std::span<const std::byte> part,
+                             std::span<std::byte> into) const {
+  if (files_.empty()) return TensorSource::read(index, part, into);
+  files_[details_[index].file].read(part, into);
+}
+
 void SafetensorsReader::release(std::size_t index, std::span<const std::byte> part) const {
   if (!files_.empty()) files_[details_[index].file].release(part);
 }

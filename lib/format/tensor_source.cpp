@@ -1,5 +1,7 @@
 #include "lib/format/tensor_source.h"
 
+#include <algorithm>
+
 #include "lib/base/error.h"
 #include "lib/base/quote.h"
 #include "lib/format/gguf_reader.h"
@@ -27,6 +29,12 @@ const char* advice_for(std::string_view head) {
 }
 
 }  // namespace
+
+void TensorSource::read(std::size_t /*index*/, std::span<const std::byte> part,
+                        std::span<std::byte> into) const {
+  LQ_ASSERT(part.size() == into.size());
+  std::copy(part.begin(), part.end(), into.begin());
+}
 
 std::optional<std::size_t> TensorSource::find(std::string_view tensor_name) const {
   if (!index_.empty()) {

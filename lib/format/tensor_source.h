@@ -26,6 +26,9 @@ class TensorSource {
   virtual const std::vector<TensorInfo>& tensors() const = 0;  ///< in file order
   /// Bytes of tensor `index`, exactly tensors()[index].bytes() long.
   virtual std::span<const std::byte> data(std::size_t index) const = 0;
+  /// Copies a part of data(index), which then does not become resident. Throws Error(file).
+  virtual void read(std::size_t index, std::span<const std::byte> part,
+                    std::span<std::byte> into) const;
   /// Tells that a part of data(index) is not needed for now (keeps resident memory small).
   virtual void release(std::size_t index, std::span<const std::byte> part) const = 0;
   /// Files that this source reads.

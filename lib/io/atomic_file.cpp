@@ -16,6 +16,8 @@
 namespace lq {
 namespace {
 
+constexpr std::uint64_t kWriteBackStep = 8 << 20;
+
 using std::filesystem::path;
 
 constexpr int kMaxLinks = 40;  // as the kernel
@@ -212,10 +214,17 @@ void AtomicFile::append(std::span<const std::byte> bytes) {
 void AtomicFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
   LQ_ASSERT(file_);
   write_all_at(file_.get(), bytes, offset, name_);
-  // The disk begins now, so that commit() does not have to wait for all of it.
-  if (!direct_ && !packed_)
-    ::sync_file_range(file_.get(), static_cast<off_t>(offset), static_cast<off_t>(bytes.size()),
-                      SYNC_FILE_RANGE_WRITE);
+  if (direct_ || packed_) return;
+  // The disk begins now and then, so that commit() does not have to wait for all of it; in a thread
+  // of its own, because the call waits for a busy disk.
+  const std::uint64_t before = written_.fetch_add(bytes.size());
+  if (before / kWriteBackStep == (before + bytes.size()) / kWriteBackStep) return;
+  std::call_once(write_back_begun_, [this] {
+    write_back_ = std::make_unique<Background>([file = file_.get()] {
+      ::sync_file_range(file, 0, 0, SYNC_FILE_RANGE_WRITE);  // all that is not on its way
+    });
+  });
+  write_back_->wake();
 }
 
 void AtomicFile::read_at(std::uint64_t offset, std::span<std::byte> into) const {
@@ -232,6 +241,7 @@ void AtomicFile::commit() {
     return;
   }
   if (packed_) compress();
+  write_back_.reset();  // the sync below writes all that is left
   if (::fsync(file_.get()) != 0 && errno != EINVAL) fail_errno(name_, "write");
   give_name();
   sync_directory(directory_of(path_));

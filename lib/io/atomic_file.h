@@ -1,11 +1,15 @@
 #pragma once
 // An output file that appears whole or not at all.
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 
+#include "lib/base/parallel.h"
 #include "lib/io/descriptor.h"
 
 namespace lq {
@@ -61,11 +65,14 @@ class AtomicFile {
   std::filesystem::path path_;       ///< where the file will be: links resolved
   std::filesystem::path temporary_;  ///< of a named temporary; empty for an unnamed one
   Existing existing_;
-  bool keep_ = false;     ///< temporary_ stays when commit() is not reached
-  Descriptor file_;       ///< what append() and write_at() write to
-  Descriptor direct_;     ///< an output that is not a regular file
-  Descriptor packed_;     ///< what file_ is compressed to
-  bool collect_ = false;  ///< file_ is to be copied to direct_
+  bool keep_ = false;                       ///< temporary_ stays when commit() is not reached
+  Descriptor file_;                         ///< what append() and write_at() write to
+  Descriptor direct_;                       ///< an output that is not a regular file
+  Descriptor packed_;                       ///< what file_ is compressed to
+  bool collect_ = false;                    ///< file_ is to be copied to direct_
+  std::atomic<std::uint64_t> written_ = 0;  ///< bytes that write_at() got
+  std::once_flag write_back_begun_;
+  std::unique_ptr<Background> write_back_;  ///< tells the disk to begin with file_
 };
 
 /// Throws Error(usage) if `output` is the same file as one of `inputs` (by device and inode, so

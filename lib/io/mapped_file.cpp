@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "lib/base/error.h"
-#include "lib/io/descriptor.h"
 #include "lib/io/zstd_stream.h"
 
 namespace lq {
@@ -85,6 +84,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) : name_(path.string())
   void* memory = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
   if (memory == MAP_FAILED) fail_errno(name_, "map");
   bytes_ = {static_cast<const std::byte*>(memory), size};
+  file_ = std::move(file);
 }
 
 MappedFile::~MappedFile() {
@@ -93,14 +93,21 @@ MappedFile::~MappedFile() {
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : name_(std::move(other.name_)),
+      file_(std::move(other.file_)),
       bytes_(std::exchange(other.bytes_, {})),
       identity_(other.identity_) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(name_, other.name_);
+  std::swap(file_, other.file_);
   std::swap(bytes_, other.bytes_);
   std::swap(identity_, other.identity_);
   return *this;
+}
+
+void MappedFile::read(std::span<const std::byte> part, std::span<std::byte> into) const {
+  LQ_ASSERT(part.size() == into.size());
+  read_all_at(file_.get(), into, static_cast<std::uint64_t>(part.data() - bytes_.data()), name_);
 }
 
 void MappedFile::release(std::span<const std::byte> part) const noexcept {

@@ -8,7 +8,7 @@
 namespace lq {
 namespace {
 
-constexpr std::uint64_t kPieceBytes = 1 << 20;
+constexpr std::uint64_t kPieceBytes = 1 << 19;  // read and written: in the second-level cache
 constexpr std::uint64_t kDefaultMemory = std::uint64_t{128} << 20;
 
 std::uint64_t rows_a_piece(const PlannedTensor& tensor) {
@@ -21,11 +21,22 @@ std::uint64_t copy_step(DType type) {
   return kPieceBytes / traits(type).bytes * traits(type).bytes;
 }
 
+/// The most bytes that a piece reads.
+std::uint64_t read_bytes(const PlannedTensor& tensor, std::uint64_t rows) {
+  std::uint64_t most = rows;
+  if (tensor.source_row)
+    for (std::uint64_t at = 0; at < tensor.output.rows(); at += rows) {
+      const RowRange range = source_rows(tensor, at, std::min(tensor.output.rows(), at + rows));
+      most = std::max(most, range.end - range.begin);
+    }
+  return most * source_row_bytes(tensor);
+}
+
 std::uint64_t scratch_bytes(const PlannedTensor& tensor, bool measures) {
-  if (tensor.is_copy()) return 0;
+  if (tensor.is_copy()) return std::min(copy_step(tensor.output.type), tensor.output.bytes());
   const std::uint64_t rows = std::min(rows_a_piece(tensor), tensor.output.rows());
   const bool decodes = tensor.source_type() != tensor.output.type;
-  return rows * tensor.output.row_bytes() +
+  return rows * tensor.output.row_bytes() + (tensor.source ? read_bytes(tensor, rows) : 0) +
          (decodes ? tensor.output.row_length() * sizeof(float) * (measures ? 2 : 1) : 0);
 }
 
@@ -40,6 +51,16 @@ Steps steps_of(const PlannedTensor& tensor) {
 }
 
 }  // namespace
+
+RowRange source_rows(const PlannedTensor& tensor, std::uint64_t begin, std::uint64_t end) {
+  if (!tensor.source_row) return {begin, end};
+  RowRange range{~std::uint64_t{0}, 0};
+  for (std::uint64_t row = begin; row < end; ++row) {
+    const std::uint64_t from = tensor.source_row(row);
+    range = {std::min(range.begin, from), std::max(range.end, from + 1)};
+  }
+  return range;
+}
 
 std::uint64_t source_row_bytes(const PlannedTensor& tensor) {
   return tensor.source ? tensor.source->tensors()[tensor.source_index].row_bytes()

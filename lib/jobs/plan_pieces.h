@@ -18,6 +18,13 @@ struct Piece {
 std::vector<Piece> make_pieces(const Plan& plan);
 std::uint64_t count_pieces(const PlannedTensor& tensor);
 
+/// The source's rows [begin, end) that rows [begin, end) of the tensor are made of, and those
+/// between.
+struct RowRange {
+  std::uint64_t begin, end;
+};
+RowRange source_rows(const PlannedTensor& tensor, std::uint64_t begin, std::uint64_t end);
+
 /// Bytes of a row of the source, or of the values that a generated tensor is made of.
 std::uint64_t source_row_bytes(const PlannedTensor& tensor);
 

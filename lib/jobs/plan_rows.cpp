@@ -37,16 +37,15 @@ void check_encoded(const PlannedTensor& tensor, const float* values, const std::
            " cannot hold; choose another type for this tensor");
 }
 
-/// Returns the values that were encoded; null when the row was copied.
+/// Makes row `row` of row `from` of the source, which lies at `stored`. Returns the values that
+/// were encoded; null when the row was copied.
 const float* make_row(const PlannedTensor& tensor, std::uint64_t row, std::uint64_t from,
-                      Scratch& scratch, std::byte* encoded) {
+                      const std::byte* stored, Scratch& scratch, std::byte* encoded) {
   const std::size_t n = tensor.output.row_length();
   const float* values = nullptr;
   if (tensor.source) {
-    const std::uint64_t row_bytes = source_row_bytes(tensor);
-    const std::byte* stored = tensor.source->data(tensor.source_index).data() + from * row_bytes;
     if (tensor.source_type() == tensor.output.type) {
-      std::memcpy(encoded, stored, row_bytes);
+      std::memcpy(encoded, stored, source_row_bytes(tensor));
       return nullptr;
     }
     scratch.row.resize(std::max(scratch.row.size(), n));
@@ -71,15 +70,16 @@ void measure(const PlannedTensor& tensor, const float* values, const std::byte* 
   error.add(values, scratch.read_back.data(), n, static_cast<std::size_t>(type.values), row * n);
 }
 
-/// Tells the source that the rows [low, high) are not needed for now.
-void release_rows(const PlannedTensor& tensor, std::uint64_t low, std::uint64_t high) {
-  const std::uint64_t row_bytes = source_row_bytes(tensor);
-  tensor.source->release(
-      tensor.source_index,
-      tensor.source->data(tensor.source_index).subspan(low * row_bytes, (high - low) * row_bytes));
-}
-
 }  // namespace
+
+std::span<const std::byte> read_part(const PlannedTensor& tensor, std::uint64_t offset,
+                                     std::uint64_t n_bytes, Scratch& scratch) {
+  scratch.stored.resize(std::max(scratch.stored.size(), n_bytes));
+  const std::span into = std::span(scratch.stored).first(n_bytes);
+  tensor.source->read(tensor.source_index,
+                      tensor.source->data(tensor.source_index).subspan(offset, n_bytes), into);
+  return into;
+}
 
 // The values of a float type, the scales of the others.
 void check_copy(const PlannedTensor& tensor, const Piece& piece, std::span<const std::byte> bytes) {
@@ -97,18 +97,20 @@ void check_copy(const PlannedTensor& tensor, const Piece& piece, std::span<const
 
 std::span<const std::byte> make_rows(const PlannedTensor& tensor, const Piece& piece,
                                      Scratch& scratch, EncodingError* error) {
-  const std::uint64_t row_bytes = tensor.output.row_bytes();
+  const std::uint64_t row_bytes = tensor.output.row_bytes(), from_bytes = source_row_bytes(tensor);
+  const RowRange range = source_rows(tensor, piece.begin, piece.end);
   scratch.encoded.resize(std::max(scratch.encoded.size(), (piece.end - piece.begin) * row_bytes));
-  std::uint64_t low = ~std::uint64_t{0}, high = 0;  // source rows of this piece
+  std::span<const std::byte> stored;
+  if (tensor.source)
+    stored = read_part(tensor, range.begin * from_bytes, (range.end - range.begin) * from_bytes,
+                       scratch);
   for (std::uint64_t row = piece.begin; row < piece.end; ++row) {
     const std::uint64_t from = tensor.source_row ? tensor.source_row(row) : row;
-    low = std::min(low, from);
-    high = std::max(high, from + 1);
+    const std::byte* at = tensor.source ? &stored[(from - range.begin) * from_bytes] : nullptr;
     std::byte* encoded = scratch.encoded.data() + (row - piece.begin) * row_bytes;
-    const float* values = make_row(tensor, row, from, scratch, encoded);
+    const float* values = make_row(tensor, row, from, at, scratch, encoded);
     if (error && values) measure(tensor, values, encoded, row, scratch, *error);
   }
-  if (tensor.source) release_rows(tensor, low, high);
   return std::span(scratch.encoded).first((piece.end - piece.begin) * row_bytes);
 }
 

@@ -14,8 +14,12 @@ namespace lq {
 struct Scratch {
   const kernels::KernelTable& kernels;
   std::vector<float> row, read_back;
-  std::vector<std::byte> encoded;
+  std::vector<std::byte> stored, encoded;  ///< read from the source; to be written
 };
+
+/// Reads `part` of the tensor's source into scratch.stored and returns it.
+std::span<const std::byte> read_part(const PlannedTensor& tensor, std::uint64_t offset,
+                                     std::uint64_t n_bytes, Scratch& scratch);
 
 /// Throws Error(input) that names the tensor and the element when `bytes`, part of the copy
 /// `piece`, hold values or scales that are not finite.

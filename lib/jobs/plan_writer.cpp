@@ -106,7 +106,6 @@ class PlanWriter {
     if (report) report->ns = ns_since(begin);
     if (journal_)
       journal_->add({at, quick_digest(bytes), report ? 1u : 0u, report ? *report : TensorReport()});
-    release(pieces_[at], bytes);
     const std::size_t n_bytes = bytes.size();
     give_back(std::move(scratch));
     const std::lock_guard lock(monitor_mutex_);
@@ -118,16 +117,9 @@ class PlanWriter {
                                         EncodingError* error) const {
     const PlannedTensor& tensor = plan_.tensors[piece.tensor];
     if (!tensor.is_copy()) return make_rows(tensor, piece, scratch, error);
-    const auto bytes =
-        tensor.source->data(tensor.source_index).subspan(piece.begin, piece.end - piece.begin);
+    const auto bytes = read_part(tensor, piece.begin, piece.end - piece.begin, scratch);
     if (options_.check_copies) check_copy(tensor, piece, bytes);
     return bytes;
-  }
-
-  /// A copy's bytes are the source's.
-  void release(const Piece& piece, std::span<const std::byte> bytes) const {
-    const PlannedTensor& tensor = plan_.tensors[piece.tensor];
-    if (tensor.is_copy()) tensor.source->release(tensor.source_index, bytes);
   }
 
   std::unique_ptr<Scratch> take_scratch() {
