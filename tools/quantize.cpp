@@ -291,7 +291,8 @@ constexpr const char* kDescription[] = {
     "only with --force, and an incomplete one never has the final name.",
     "Where llama-quantize stops in the middle or writes what cannot be read: files whose "
     "general.alignment is not 32 are read and written with theirs; weights of four dimensions are "
-    "encoded matrix by matrix; a dimension of zero and importance that is negative are errors; "
+    "encoded matrix by matrix; a dimension of zero and importance that is negative or above 1e24 are "
+    "errors; "
     "importance that is zero everywhere weighs all columns alike; tensors are weights only when "
     "their name ends in weight, also those with a name of five letters.",
 };

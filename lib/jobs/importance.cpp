@@ -10,6 +10,9 @@
 namespace lq {
 namespace {
 
+/// Of a sum of squares. Far above what models make, far below where encoders overflow.
+constexpr float kMostImportance = 1e24f;
+
 /// A single count stands for as many experts as the other side has.
 void widen_counts(std::vector<std::int64_t>& counts, std::size_t n) {
   if (counts.size() == 1 && n > 1) counts.resize(n, counts[0]);
@@ -31,12 +34,12 @@ std::int64_t ImportanceEntry::most_tokens() const {
 void check_importance(const std::string& file, const std::string& name,
                       const ImportanceEntry& entry) {
   const auto bad = std::find_if(entry.sums.begin(), entry.sums.end(),
-                                [](float v) { return !std::isfinite(v) || v < 0; });
+                                [](float v) { return !(v >= 0 && v <= kMostImportance); });
   if (bad == entry.sums.end()) return;
   const auto at = static_cast<std::size_t>(bad - entry.sums.begin());
   fail(ErrorKind::input, file, ": entry ", quote(name), ": the sum of squares of column ",
        at % entry.columns(), " is ", *bad,
-       "; expected a finite number that is not negative; leave the entry out with "
+       "; expected 0 to ", kMostImportance, "; leave the entry out with "
        "--exclude-weights, or calibrate again");
 }
 

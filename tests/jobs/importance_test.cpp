@@ -157,7 +157,7 @@ TEST_CASE("matrices of different models are not merged") {
 TEST_CASE("sums that make no sense are named") {
   ImportanceEntry entry{.sums = {1, 2, 3, 4}, .counts = {5, 5}};
   CHECK_NOTHROW(check_importance("f", "w", entry));
-  for (const float bad : {-1.0f, HUGE_VALF, std::nanf("")}) {
+  for (const float bad : {-1.0f, 1e25f, HUGE_VALF, std::nanf("")}) {
     entry.sums[3] = bad;
     CHECK(holds(message_of(ErrorKind::input, [&] { check_importance("f", "w", entry); }),
                 "f: entry 'w': the sum of squares of column 1 is "));

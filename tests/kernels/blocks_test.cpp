@@ -122,6 +122,26 @@ TEST_CASE("values of ordinary size come back finite, and close, from every type"
   });
 }
 
+TEST_CASE("the largest accepted importance overflows in no encoder") {
+  std::mt19937 generator(7);
+  std::normal_distribution<float> normal;
+  std::vector<float> row(512), hint(512);
+  for (const float size : {0.1f, 1.0f, 1e2f}) {
+    for (float& value : row) value = normal(generator) * size;
+    for (float& weight : hint) weight = 1e24f * std::fabs(normal(generator)) / 4;
+    lq::for_each_dtype([&](lq::DType, const lq::DTypeTraits& t) {
+      CAPTURE(std::string(t.name));
+      CAPTURE(size);
+      std::vector<std::byte> stored(t.row_bytes(row.size()));
+      std::vector<float> back(row.size());
+      t.encode(row.data(), hint.data(), stored.data(), row.size());
+      CHECK(t.valid(stored.data(), row.size()));
+      t.decode(stored.data(), back.data(), back.size());
+      CHECK(rmse(row, back) <= 3 * t.max_rmse * static_cast<double>(size));
+    });
+  }
+}
+
 TEST_CASE("values that are not numbers neither crash an encoder nor pass as valid float data") {
   lq::for_each_dtype([&](lq::DType, const lq::DTypeTraits& t) {
     CAPTURE(std::string(t.name));
