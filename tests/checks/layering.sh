@@ -7,6 +7,7 @@ set -eu
 rules() {
   cat <<'END'
 kernels/blocks: kernels
+kernels/groups: kernels
 kernels/cpu: kernels kernels/blocks
 kernels/cuda: kernels kernels/blocks
 kernels:
@@ -17,7 +18,7 @@ lib/text: lib/base lib/io lib/format
 lib/model: lib/base lib/io lib/format kernels/blocks/dtype.h
 lib/backend: lib/base kernels kernels/blocks kernels/cpu kernels/cuda
 lib/infer: lib/base lib/io lib/format lib/text lib/model lib/backend kernels/blocks/dtype.h
-lib/jobs: lib/base lib/io lib/format lib/text lib/model lib/backend lib/infer kernels kernels/blocks kernels/cpu
+lib/jobs: lib/base lib/io lib/format lib/text lib/model lib/backend lib/infer kernels kernels/blocks kernels/groups kernels/cpu
 tools/cli: lib/base kernels/cpu/kernel_table.h
 tools: tools/cli lib/base lib/io lib/format lib/text lib/model lib/backend lib/infer lib/jobs
 END

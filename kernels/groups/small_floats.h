@@ -1,0 +1,69 @@
+#pragma once
+// Floats of 8 and 4 bits as Hugging Face checkpoints hold them, and rounding to the type that a
+// package computes in.
+#include <cstdint>
+
+#include "kernels/rounding.h"
+
+namespace lq::kernels {
+
+/// The type that every step of a computation is rounded to.
+struct RoundToF32 {
+  static constexpr float kEpsilon = 0x1p-23f;
+  static float round(float x) { return x; }
+};
+struct RoundToF16 {
+  static constexpr float kEpsilon = 0x1p-10f;
+  static float round(float x) { return half_to_float(float_to_half(x)); }
+};
+struct RoundToBF16 {
+  static constexpr float kEpsilon = 0x1p-7f;
+  static float round(float x) { return bfloat_to_float(float_to_bfloat(x)); }
+};
+
+inline constexpr float kMostE4M3 = 448, kMostFp4 = 6;
+
+/// `x` within [-most, most].
+LQ_HD float clamp_magnitude(float x, float most) {
+  const float low = x > -most ? x : -most;
+  return low < most ? low : most;
+}
+
+/// Integer nearest to x, ties to even, for |x| < 2^22: exact, and one addition.
+LQ_HD float round_even_float(float x) { return (x + 12582912.0f) - 12582912.0f; }
+
+/// E4M3 without infinities ("FN") of |x| <= 448: nearest, ties to even; -0 is kept.
+LQ_HD std::uint8_t float_to_e4m3(float x) {
+  const std::uint32_t bits = float_bits(x), magnitude = bits & 0x7fffffffu;
+  const std::uint32_t normal =
+      (magnitude + 0x7ffffu + ((magnitude >> 20) & 1u) - (120u << 23)) >> 20;
+  // Below 2^-6 there are steps of 2^-9.
+  const float steps = round_even_float(bits_float(magnitude < 0x3c800000u ? magnitude : 0) * 512);
+  const std::uint32_t code = magnitude < 0x3c800000u
+                                 ? static_cast<std::uint32_t>(static_cast<std::int32_t>(steps))
+                                 : normal;
+  return static_cast<std::uint8_t>((bits >> 24 & 0x80u) | code);
+}
+
+/// 0x7f and 0xff are not numbers and read as 480.
+LQ_HD float e4m3_to_float(std::uint8_t code) {
+  const std::uint32_t exponent = (code >> 3) & 15, mantissa = code & 7;
+  const std::uint32_t whole = exponent > 0 ? mantissa + 8 : mantissa;
+  const std::uint32_t power = exponent > 0 ? exponent : 1;
+  const float value = static_cast<float>(whole) * bits_float((power + 117) << 23);
+  return code & 0x80 ? -value : value;
+}
+
+/// E2M1 of |x| <= 6: nearest, ties to the even code; a negative value that rounds to 0 keeps its
+/// sign (code 8).
+LQ_HD std::uint8_t float_to_fp4(float x) {
+  const float a = fabsf(x);
+  // Steps of 0.5 up to 2, of 1 up to 4, of 2 up to 6: codes 0..4, 4..6, 6..7.
+  const float small = round_even_float(a * 2), middle = round_even_float(a) + 2;
+  const float large = round_even_float(a * 0.5f) + 4;
+  const float code = a < 2 ? small : a < 4 ? middle : large;
+  return static_cast<std::uint8_t>((float_bits(x) >> 28 & 8u) |
+                                   static_cast<std::uint32_t>(static_cast<std::int32_t>(code)));
+}
+
+}  // namespace lq::kernels

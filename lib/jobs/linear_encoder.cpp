@@ -1,0 +1,238 @@
+#include "lib/jobs/linear_encoder.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/groups/groups.h"
+#include "lib/base/error.h"
+
+namespace lq {
+namespace {
+
+using kernels::GroupKernels;
+using kernels::Precision;
+
+constexpr std::uint64_t kBlock = 128;
+
+std::uint64_t up_to_multiple(std::uint64_t n, std::uint64_t of) { return (n + of - 1) / of; }
+
+Precision precision_of(DType type) {
+  return type == DType::F16   ? Precision::f16
+         : type == DType::F32 ? Precision::f32
+                              : Precision::bf16;
+}
+
+/// Writes a scale as the checkpoint's type has it; it was rounded to that before.
+std::byte* store_scale(DType type, float scale, std::byte* out) {
+  traits(type).encode(&scale, nullptr, out, 1);
+  return out + traits(type).bytes;
+}
+
+/// A chunk of a matrix on its way.
+struct Chunk {
+  const WeightScheme& scheme;
+  const Linear& linear;
+  const GroupKernels& kernels;
+  std::uint64_t first, n_rows;
+  const float* values;  ///< [n_rows][cols]
+  float largest;
+  std::span<std::byte* const> out;
+
+  std::size_t cols() const { return static_cast<std::size_t>(linear.cols); }
+  const float* row(std::uint64_t r) const { return values + r * linear.cols; }
+  std::size_t group() const {
+    return scheme.scales == ScalesOf::group ? static_cast<std::size_t>(scheme.group_size) : cols();
+  }
+};
+
+void encode_integers(const Chunk& c) {
+  const std::size_t n_groups = c.cols() / c.group();
+  const std::size_t n_words = kernels::packed_words(c.cols(), c.scheme.bits);
+  std::vector<std::int8_t> codes(c.cols()), zeros(c.n_rows * n_groups);
+  std::vector<float> scales(n_groups);
+  std::vector<std::uint32_t> words(n_words);
+  std::byte* weight = c.out[0];
+  std::byte* scale = c.out[1];
+  for (std::uint64_t r = 0; r < c.n_rows; ++r) {
+    c.kernels.integers(c.row(r), c.cols(), c.group(), c.scheme.bits, c.scheme.symmetric,
+                       scales.data(), zeros.data() + r * n_groups, codes.data());
+    for (const float one : scales) scale = store_scale(c.linear.type, one, scale);
+    if (!c.scheme.is_packed()) {
+      std::memcpy(weight, codes.data(), codes.size());
+      weight += codes.size();
+      continue;
+    }
+    kernels::pack_codes(codes.data(), c.cols(), 1, c.scheme.bits, words.data());
+    std::memcpy(weight, words.data(), n_words * sizeof(std::uint32_t));
+    weight += n_words * sizeof(std::uint32_t);
+  }
+  if (!c.scheme.is_packed()) return;
+  if (c.first == 0) {
+    const std::int64_t shape[2] = {static_cast<std::int64_t>(c.linear.rows),
+                                   static_cast<std::int64_t>(c.linear.cols)};
+    std::memcpy(c.out[2], shape, sizeof shape);
+  }
+  if (c.scheme.symmetric) return;
+  // Zero points are packed down the columns: [words][groups].
+  const std::size_t n_down = kernels::packed_words(c.n_rows, c.scheme.bits);
+  std::vector<std::uint32_t> column(n_down);
+  for (std::size_t g = 0; g < n_groups; ++g) {
+    kernels::pack_codes(zeros.data() + g, c.n_rows, n_groups, c.scheme.bits, column.data());
+    for (std::size_t w = 0; w < n_down; ++w)
+      std::memcpy(c.out[3] + (w * n_groups + g) * sizeof(std::uint32_t), &column[w],
+                  sizeof(std::uint32_t));
+  }
+}
+
+void encode_blocks(const Chunk& c) {
+  auto* codes = reinterpret_cast<std::uint8_t*>(c.out[0]);
+  std::byte* scale_out = c.out[1];
+  for (std::size_t at = 0; at < c.cols(); at += kBlock) {
+    const std::size_t n = std::min<std::size_t>(kBlock, c.cols() - at);
+    float largest = 0;
+    for (std::uint64_t r = 0; r < c.n_rows; ++r)
+      largest = std::max(largest, kernels::largest_magnitude(c.row(r) + at, n));
+    const float scale = c.kernels.e4m3_scale(largest);
+    scale_out = store_scale(c.linear.type, scale, scale_out);
+    for (std::uint64_t r = 0; r < c.n_rows; ++r)
+      c.kernels.e4m3(c.row(r) + at, n, scale, codes + r * c.linear.cols + at);
+  }
+}
+
+void encode_e4m3(const Chunk& c) {
+  if (c.scheme.scales == ScalesOf::block) return encode_blocks(c);
+  const bool of_tensor = c.scheme.scales == ScalesOf::tensor;
+  auto* codes = reinterpret_cast<std::uint8_t*>(c.out[0]);
+  std::byte* scale_out = c.out[1];
+  for (std::uint64_t r = 0; r < c.n_rows; ++r) {
+    const float largest = of_tensor ? c.largest : kernels::largest_magnitude(c.row(r), c.cols());
+    const float scale = c.kernels.e4m3_scale(largest);
+    if (!of_tensor || (c.first == 0 && r == 0))
+      scale_out = store_scale(c.linear.type, scale, scale_out);
+    c.kernels.e4m3(c.row(r), c.cols(), scale, codes + r * c.linear.cols);
+  }
+}
+
+void encode_micro_groups(const Chunk& c) {
+  auto* codes = reinterpret_cast<std::uint8_t*>(c.out[0]);
+  auto* scales = reinterpret_cast<std::uint8_t*>(c.out[1]);
+  const float factor =
+      c.scheme.number == WeightNumber::nvfp4 ? c.kernels.nvfp4_factor(c.largest) : 0;
+  const std::size_t row_bytes = c.scheme.bits == 4 ? c.cols() / 2 : c.cols();
+  for (std::uint64_t r = 0; r < c.n_rows; ++r) {
+    switch (c.scheme.number) {
+      case WeightNumber::nvfp4:
+        c.kernels.nvfp4(c.row(r), c.cols(), factor, scales, codes);
+        break;
+      case WeightNumber::mxfp4:
+        c.kernels.mxfp4(c.row(r), c.cols(), scales, codes);
+        break;
+      default:
+        c.kernels.mxfp8(c.row(r), c.cols(), scales, codes);
+        break;
+    }
+    codes += row_bytes;
+    scales += c.cols() / c.group();
+  }
+  if (c.scheme.number == WeightNumber::nvfp4 && c.first == 0)
+    std::memcpy(c.out[2], &factor, sizeof factor);
+}
+
+}  // namespace
+
+LinearPart::Extent LinearPart::extent(std::uint64_t first, std::uint64_t last,
+                                      std::uint64_t rows) const {
+  if (chunk_bytes == 0) return first == 0 ? Extent{0, bytes} : Extent{bytes, bytes};
+  return {first / kLinearChunk * chunk_bytes,
+          last == rows ? bytes : last / kLinearChunk * chunk_bytes};
+}
+
+std::string LinearEncoder::refuses(const Linear& linear) const {
+  if (scheme_.scales != ScalesOf::group) return {};
+  const auto group = static_cast<std::uint64_t>(scheme_.group_size);
+  if (linear.cols % group == 0) return {};
+  return "rows of " + std::to_string(linear.cols) + " values are not whole groups of " +
+         std::to_string(group);
+}
+
+std::vector<LinearPart> LinearEncoder::parts(const Linear& linear) const {
+  const std::uint64_t rows = linear.rows, cols = linear.cols;
+  const char* model_type = traits(linear.type).name;  // F32, F16 and BF16 are called alike
+  const std::uint64_t scale_bytes = traits(linear.type).bytes;
+  std::vector<LinearPart> parts;
+  /// `down` rows of the part are made of kLinearChunk rows of the matrix; 0: it comes at once.
+  const auto add = [&](const char* suffix, const char* storage, std::uint64_t value_bytes,
+                       std::vector<std::uint64_t> shape, std::uint64_t down) {
+    std::uint64_t bytes = value_bytes;
+    for (const std::uint64_t n : shape) bytes *= n;
+    const std::uint64_t row_bytes = shape.empty() || shape[0] == 0 ? 0 : bytes / shape[0];
+    parts.push_back({suffix, storage, std::move(shape), bytes, down * row_bytes});
+  };
+  const std::uint64_t groups =
+      scheme_.scales == ScalesOf::group ? cols / static_cast<std::uint64_t>(scheme_.group_size) : 1;
+  const auto scale = [&] {
+    if (scheme_.scales == ScalesOf::tensor)
+      add("weight_scale", model_type, scale_bytes, {1}, 0);
+    else if (scheme_.scales == ScalesOf::block)
+      add("weight_scale", model_type, scale_bytes,
+          {up_to_multiple(rows, kBlock), up_to_multiple(cols, kBlock)}, 1);
+    else
+      add("weight_scale", model_type, scale_bytes, {rows, groups}, kLinearChunk);
+  };
+  const auto bits = static_cast<std::uint64_t>(scheme_.bits);
+  switch (scheme_.number) {
+    case WeightNumber::integer:
+      if (scheme_.is_packed())
+        add("weight_packed", "I32", 4, {rows, kernels::packed_words(cols, scheme_.bits)},
+            kLinearChunk);
+      else
+        add("weight", "I8", 1, {rows, cols}, kLinearChunk);
+      scale();
+      if (scheme_.is_packed()) add("weight_shape", "I64", 8, {2}, 0);
+      if (!scheme_.symmetric)
+        add("weight_zero_point", "I32", 4, {kernels::packed_words(rows, scheme_.bits), groups},
+            kLinearChunk * bits / 32);
+      break;
+    case WeightNumber::e4m3:
+      add("weight", "F8_E4M3", 1, {rows, cols}, kLinearChunk);
+      scale();
+      break;
+    case WeightNumber::nvfp4:
+      add("weight_packed", "U8", 1, {rows, cols / 2}, kLinearChunk);
+      add("weight_scale", "F8_E4M3", 1, {rows, groups}, kLinearChunk);
+      add("weight_global_scale", "F32", 4, {1}, 0);
+      break;
+    case WeightNumber::mxfp4:
+      add("weight_packed", "U8", 1, {rows, cols / 2}, kLinearChunk);
+      add("weight_scale", "U8", 1, {rows, groups}, kLinearChunk);
+      break;
+    case WeightNumber::mxfp8:
+      add("weight", "F8_E4M3", 1, {rows, cols}, kLinearChunk);
+      add("weight_scale", "U8", 1, {rows, groups}, kLinearChunk);
+      break;
+  }
+  return parts;
+}
+
+void LinearEncoder::encode(const Linear& linear, std::uint64_t first, std::span<const float> values,
+                           float largest, std::span<std::byte* const> out) const {
+  LQ_ASSERT(first % kLinearChunk == 0 && values.size() % linear.cols == 0);
+  const Chunk chunk{.scheme = scheme_,
+                    .linear = linear,
+                    .kernels = kernels::group_kernels(precision_of(linear.type)),
+                    .first = first,
+                    .n_rows = values.size() / linear.cols,
+                    .values = values.data(),
+                    .largest = largest,
+                    .out = out};
+  switch (scheme_.number) {
+    case WeightNumber::integer:
+      return encode_integers(chunk);
+    case WeightNumber::e4m3:
+      return encode_e4m3(chunk);
+    default:
+      return encode_micro_groups(chunk);
+  }
+}
+
+}  // namespace lq
