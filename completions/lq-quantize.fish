@@ -1,7 +1,7 @@
 # Made by lq-quantize --generate fish; do not edit.
 complete -c lq-quantize -n __fish_use_subcommand -a imatrix-merge -d 'add up importance matrices that were measured on several texts'
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -s n -l dry-run -d 'show what would be done and write nothing'
-complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l list -d 'show the file types and end'
+complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l list -d 'show the file types and schemes, and end'
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l pure -d 'one type for all matrices instead of the file type'\''s mixture'
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l tensor-type -x -d 'another type for tensors whose name has a match of REGEX; the first that matches counts'
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l tensor-type-file -r -F -d 'read more of --tensor-type, with spaces or line ends between; those of the command line count first'
@@ -31,6 +31,9 @@ complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l in
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l exclude-weights -x -d 'do not use importance of tensors whose name holds TEXT'
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l on-missing -x -a 'error raise uniform' -d 'what becomes of tensors whose type needs importance when there is none: nothing is written, they get a larger type, or all columns the same weight'
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l min-expert-tokens -x -d 'name experts that saw fewer tokens when importance was measured'
+complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l group-size -x -a '32 64 128 channel' -d 'columns that share a scale; channel: a whole row'
+complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l ignore -x -d 'keep matrices whose module'\''s name holds a match of REGEX; may be repeated'
+complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l max-shard-size -x -d 'largest size of a weights file (default: 5GB)'
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -s t -l threads -x -d 'threads to work with (default: the cores this process may use)'
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l force -d 'replace output files that exist'
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l json -d 'print results, and errors, as JSON'

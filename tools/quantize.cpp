@@ -11,6 +11,7 @@
 #include "lib/jobs/journal.h"
 #include "lib/jobs/plan_files.h"
 #include "tools/cli/options.h"
+#include "tools/quantize_checkpoint.h"
 #include "tools/quantize_importance.h"
 #include "tools/quantize_options.h"
 #include "tools/quantize_target.h"
@@ -23,11 +24,13 @@ using lq::fail;
 lq::tools::QuantizeArguments options;
 lq::tools::ImportanceArguments importance;
 lq::tools::TargetArguments target;
+lq::tools::CheckpointArguments checkpoint;
 
 void declare(CLI::App& app) {
   lq::tools::declare_quantize(app, options);
   lq::tools::declare_target(app, target);
   lq::tools::declare_importance(app, importance);
+  lq::tools::declare_checkpoint(app, checkpoint);
 }
 
 void print_list(bool json) {
@@ -46,9 +49,22 @@ void print_list(bool json) {
             output + std::string(8 - output.size(), ' ') + number +
             (recipe.needs_importance ? std::string(8 - number.size(), ' ') + "needed" : "") + "\n";
   }
-  text += "COPY      every tensor as it is\n";
-  const nlohmann::ordered_json list = {
-      {"schema", "lq.quantize.list/1"}, {"lq_version", lq::build_info().version}, {"types", rows}};
+  text += "COPY      every tensor as it is\n\nscheme for GPU engines  bits  format\n";
+  nlohmann::ordered_json schemes = nlohmann::ordered_json::array();
+  for (const lq::WeightScheme& scheme : lq::weight_schemes()) {
+    schemes.push_back({{"name", scheme.name},
+                       {"format", scheme.format},
+                       {"bits_per_weight", scheme.bits_per_weight()}});
+    std::ostringstream bits;
+    bits << std::setprecision(4) << scheme.bits_per_weight();
+    text += scheme.name + std::string(24 - scheme.name.size(), ' ') + bits.str() +
+            std::string(6 - std::min<std::size_t>(5, bits.str().size()), ' ') + scheme.format +
+            "\n";
+  }
+  const nlohmann::ordered_json list = {{"schema", "lq.quantize.list/1"},
+                                       {"lq_version", lq::build_info().version},
+                                       {"types", rows},
+                                       {"schemes", schemes}};
   lq::cli::print(json ? list.dump() + "\n" : text);
 }
 
@@ -59,8 +75,10 @@ void settle_positionals() {
   if (options.type.empty() && (!target.given() || named)) std::swap(options.type, options.output);
   if (options.type.empty() && target.given()) return;  // chosen when the model is known
   if (options.type.empty()) fail(ErrorKind::usage, "TYPE is required, such as Q4_K_M (--list)");
+  if (lq::find_weight_scheme(options.type)) return;
   auto names = lq::usable_recipe_names();
   names.push_back("COPY");
+  for (const lq::WeightScheme& scheme : lq::weight_schemes()) names.push_back(scheme.name);
   const std::string near = lq::cli::nearest(options.type, names);
   if (!lq::find_recipe(options.type) && !near.empty() && near != "COPY")
     fail(ErrorKind::usage, "unknown type ", lq::quote(options.type), "; did you mean '", near,
@@ -216,6 +234,8 @@ void execute(const lq::cli::Context& context) {
   if (options.list) return print_list(context.json);
   if (only_measures()) return measure(context);
   settle_positionals();
+  if (const lq::WeightScheme* scheme = lq::tools::scheme_asked_for(options))
+    return lq::tools::quantize_checkpoint(*scheme, options, checkpoint, context);
   lq::tools::check_arguments(options);
   std::unique_ptr<lq::TensorSource> source;
   if (options.type.empty()) {
@@ -289,9 +309,19 @@ constexpr const char* kDescription[] = {
     "command line come before those of a file. Options that contradict each other, layers that do "
     "not exist and parts that do not belong together are errors. An existing output is replaced "
     "only with --force, and an incomplete one never has the final name.",
+    "With a scheme as TYPE (--list) a Hugging Face folder becomes another one that vLLM and "
+    "transformers load: the matrices of the layers are stored as compressed-tensors says, each "
+    "value rounded to the nearest, everything else as it is; config.json gets its "
+    "quantization_config, the other files of the folder are copied. Embeddings, the output and "
+    "routers of experts stay as they are, and so does what --ignore names. The bytes are those of "
+    "the compressed-tensors package, which computes in the type that the model is stored in, but "
+    "for W4AFP8: it is packed, as vLLM reads it. transformers cannot load W4A16_ASYM, vLLM can. "
+    "The "
+    "new folder appears when it is complete.",
     "Where llama-quantize stops in the middle or writes what cannot be read: files whose "
     "general.alignment is not 32 are read and written with theirs; weights of four dimensions are "
-    "encoded matrix by matrix; a dimension of zero and importance that is negative or above 1e24 are "
+    "encoded matrix by matrix; a dimension of zero and importance that is negative or above 1e24 "
+    "are "
     "errors; "
     "importance that is zero everywhere weighs all columns alike; tensors are weights only when "
     "their name ends in weight, also those with a name of five letters.",
@@ -310,6 +340,8 @@ constexpr lq::cli::Example kExamples[] = {
      "The best file of a size, and what it is made of"},
     {"lq-quantize big-00001-of-00009.gguf out Q4_K_M --keep-split --resume",
      "Quantize a model in parts, and go on after an interruption"},
+    {"lq-quantize ./Llama-3.2-1B ./Llama-3.2-1B-W4A16 W4A16",
+     "Write a checkpoint with 4-bit weights for vLLM"},
 };
 constexpr lq::cli::Command kCommands[] = {
     {.name = "imatrix-merge",

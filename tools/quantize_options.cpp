@@ -132,13 +132,17 @@ void declare_content(CLI::App& app, QuantizeArguments& arguments) {
 }  // namespace
 
 void declare_quantize(CLI::App& app, QuantizeArguments& arguments) {
-  app.add_option("INPUT", arguments.input, "GGUF model to read; of a split model any part");
+  app.add_option("INPUT", arguments.input,
+                 "GGUF model to read, of a split model any part; for a scheme a Hugging Face "
+                 "folder");
   app.add_option("OUTPUT", arguments.output,
-                 "file to write; when left out, ggml-model-TYPE.gguf beside INPUT");
+                 "file, or for a scheme folder, to write; when left out, ggml-model-TYPE.gguf "
+                 "beside INPUT");
   app.add_option("TYPE", arguments.type,
-                 "file type such as Q4_K_M, its number, or COPY; case does not matter (--list)");
+                 "file type such as Q4_K_M, its number, or COPY; or a scheme such as W4A16; case "
+                 "does not matter (--list)");
   app.add_flag("-n,--dry-run", arguments.dry_run, "show what would be done and write nothing");
-  app.add_flag("--list", arguments.list, "show the file types and end");
+  app.add_flag("--list", arguments.list, "show the file types and schemes, and end");
   declare_types(app, arguments);
   declare_content(app, arguments);
   app.add_option("--report", arguments.report,

@@ -1,0 +1,267 @@
+#include "lib/jobs/checkpoint.h"
+
+#include <algorithm>
+#include <array>
+#include <iomanip>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <sstream>
+
+#include "lib/base/error.h"
+#include "lib/base/quote.h"
+#include "lib/io/text_file.h"
+
+namespace lq {
+namespace {
+
+constexpr std::string_view kWeightSuffix = ".weight";
+
+bool is_weight(const TensorInfo& tensor) {
+  return tensor.shape.size() == 2 && tensor.name.ends_with(kWeightSuffix);
+}
+
+std::string module_of(const TensorInfo& tensor) {
+  return tensor.name.substr(0, tensor.name.size() - kWeightSuffix.size());
+}
+
+/// Matrices that are no Linear, or one that engines want as it is: why. Empty for the others.
+const char* kept_because(const std::string& module) {
+  if (module.find("embed") != std::string::npos) return "an embedding";
+  if (module.starts_with("lm_head")) return "the output";
+  if (module.ends_with(".gate") || module.ends_with("shared_expert_gate")) return "a router";
+  return "";
+}
+
+struct Ignored {
+  std::string pattern;
+  std::regex regex;
+  bool used = false;
+};
+
+std::vector<Ignored> compile_patterns(const std::vector<std::string>& patterns) {
+  std::vector<Ignored> compiled;
+  for (const std::string& pattern : patterns) {
+    try {
+      compiled.push_back({pattern, std::regex(pattern, std::regex::ECMAScript)});
+    } catch (const std::regex_error& error) {
+      fail(ErrorKind::usage, "--ignore ", quote(pattern),
+           " is not a regular expression: ", error.what());
+    }
+  }
+  return compiled;
+}
+
+/// Modules that engines run as one, by the last part of their names.
+constexpr std::array<std::array<std::string_view, 3>, 3> kFusedSets = {
+    {{"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj", ""}, {"w1", "w3", ""}}};
+
+void find_fused(std::vector<PlannedModule>& modules) {
+  std::map<std::string, std::size_t> by_name;
+  for (std::size_t i = 0; i < modules.size(); ++i)
+    if (modules[i].linear) by_name[modules[i].linear->module] = i;
+  for (const auto& [name, at] : by_name) {
+    modules[at].fused = {at};
+    const std::size_t dot = name.rfind('.') + 1;
+    for (const auto& set : kFusedSets) {
+      if (std::find(set.begin(), set.end(), name.substr(dot)) == set.end()) continue;
+      for (const std::string_view other : set)
+        if (const auto found = by_name.find(name.substr(0, dot) + std::string(other));
+            found != by_name.end() && found->second != at)
+          modules[at].fused.push_back(found->second);
+    }
+  }
+}
+
+OrderedJson original_config(const HfDirectory& source) {
+  const auto path = source.file("config.json");
+  OrderedJson config = parse_ordered_json(read_text(path), path.string());
+  if (!config.is_object()) fail(ErrorKind::input, path.string(), ": is not a JSON object");
+  for (const char* key : {"quantization_config", "compression_config"})
+    if (config.contains(key))
+      fail(ErrorKind::unsupported, path.string(), ": has ", key,
+           ": the model is quantized already; start from the original one");
+  return config;
+}
+
+/// What belongs to a model beside weights, their index and the configuration.
+std::vector<std::filesystem::path> other_files(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    const std::string ending = entry.path().extension().string();
+    if (!entry.is_regular_file() || name == "config.json" || name.starts_with(".")) continue;
+    if (name.ends_with(".safetensors.index.json") || name.ends_with(".bin.index.json")) continue;
+    constexpr std::string_view kWeights[] = {".safetensors", ".bin", ".pt",      ".pth",
+                                             ".gguf",        ".h5",  ".msgpack", ".onnx"};
+    if (std::find(std::begin(kWeights), std::end(kWeights), ending) == std::end(kWeights))
+      files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+std::vector<std::uint64_t> outer_first(std::vector<std::uint64_t> shape) {
+  std::reverse(shape.begin(), shape.end());
+  return shape;
+}
+
+/// Puts the entries of all modules into files of at most `most` bytes, at least one module each.
+void fill_files(CheckpointPlan& plan, std::uint64_t most) {
+  std::uint64_t size = 0;
+  for (PlannedModule& module : plan.modules) {
+    const TensorInfo& tensor = plan.source->tensors()[module.source_index];
+    std::vector<SafetensorsEntry> entries;
+    for (const LinearPart& part : module.parts)
+      entries.push_back(
+          {module.linear->module + "." + part.suffix, part.storage, part.shape, part.bytes});
+    if (!module.linear)
+      entries.push_back({tensor.name, std::string(plan.source->stored_as(module.source_index)),
+                         outer_first(tensor.shape),
+                         plan.source->raw_data(module.source_index).size()});
+    std::uint64_t bytes = 0;
+    for (const SafetensorsEntry& entry : entries) bytes += entry.bytes;
+    if (plan.files.empty() || (size > 0 && bytes > most - std::min(most, size))) {
+      plan.files.emplace_back();
+      size = 0;
+    }
+    size += bytes;
+    module.file = plan.files.size() - 1;
+    module.first_entry = plan.files.back().size();
+    for (SafetensorsEntry& entry : entries) plan.files.back().push_back(std::move(entry));
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> CheckpointPlan::file_names() const {
+  if (files.size() == 1) return {"model.safetensors"};
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    std::ostringstream name;
+    name << "model-" << std::setfill('0') << std::setw(5) << i + 1 << "-of-" << std::setw(5)
+         << files.size() << ".safetensors";
+    names.push_back(name.str());
+  }
+  return names;
+}
+
+std::uint64_t CheckpointPlan::total_bytes() const {
+  std::uint64_t total = 0;
+  for (const auto& entries : files)
+    for (const SafetensorsEntry& entry : entries) total += entry.bytes;
+  return total;
+}
+
+double CheckpointPlan::bits_per_weight() const {
+  double bits = 0, weights = 0;
+  for (const PlannedModule& module : modules) {
+    for (const LinearPart& part : module.parts) bits += 8 * static_cast<double>(part.bytes);
+    if (module.linear)
+      weights +=
+          static_cast<double>(module.linear->rows) * static_cast<double>(module.linear->cols);
+  }
+  return weights > 0 ? bits / weights : 0;
+}
+
+std::size_t CheckpointPlan::n_quantized() const {
+  return static_cast<std::size_t>(std::count_if(
+      modules.begin(), modules.end(), [](const PlannedModule& m) { return m.linear.has_value(); }));
+}
+
+CheckpointPlan make_checkpoint_plan(const HfDirectory& source, const CheckpointOptions& options) {
+  CheckpointPlan plan{.source = &source, .scheme = options.scheme};
+  OrderedJson config = original_config(source);
+  const LinearEncoder encoder(plan.scheme);
+  std::vector<Ignored> patterns = compile_patterns(options.ignore);
+  for (std::size_t i = 0; i < source.tensors().size(); ++i) {
+    const TensorInfo& tensor = source.tensors()[i];
+    PlannedModule module{.source_index = i};
+    const std::string name = is_weight(tensor) ? module_of(tensor) : tensor.name;
+    if (!is_weight(tensor)) {
+      module.reason = "not a matrix";
+    } else if (const std::string kept = kept_because(name); !kept.empty()) {
+      module.reason = kept;
+      if (kept == "a router") plan.ignored.push_back(name);
+    } else if (const auto matches = std::find_if(
+                   patterns.begin(), patterns.end(),
+                   [&](const Ignored& one) { return std::regex_search(name, one.regex); });
+               matches != patterns.end()) {
+      matches->used = true;
+      module.reason = "--ignore " + matches->pattern;
+      plan.ignored.push_back(name);
+    } else {
+      const DType type = source.is_foreign(i) ? DType::I8 : tensor.type;
+      if (type != DType::F32 && type != DType::F16 && type != DType::BF16)
+        fail(ErrorKind::unsupported, source.file_of(i).string(), ": tensor ", quote(tensor.name),
+             " is stored as ", source.stored_as(i), "; expected F32, F16 or BF16");
+      module.linear = Linear{name, tensor.rows(), tensor.row_length(), type};
+      if (const std::string why = encoder.refuses(*module.linear); !why.empty())
+        fail(ErrorKind::unsupported, source.file_of(i).string(), ": tensor ", quote(tensor.name),
+             ": ", why, "; use another --group-size, or --ignore '", name, "'");
+      module.parts = encoder.parts(*module.linear);
+    }
+    plan.modules.push_back(std::move(module));
+  }
+  for (const Ignored& one : patterns)
+    if (!one.used)
+      fail(ErrorKind::usage, "--ignore ", quote(one.pattern), " matches no matrix of the model");
+  if (plan.n_quantized() == 0)
+    fail(ErrorKind::unsupported, source.name(), ": has no matrix that could be quantized");
+  plan.ignored.push_back("lm_head");  // also where it is the embedding: engines look for the name
+  find_fused(plan.modules);
+  fill_files(plan, options.max_shard_bytes);
+  config["quantization_config"] = quantization_config(plan.scheme, plan.ignored);
+  plan.config = config.dump(2) + "\n";
+  plan.copied = other_files(source.directory());
+  return plan;
+}
+
+std::string checkpoint_text(const CheckpointPlan& plan) {
+  std::ostringstream out;
+  std::size_t width = 6;
+  for (const PlannedModule& module : plan.modules)
+    width = std::max(width,
+                     quote_unless_plain(plan.source->tensors()[module.source_index].name).size());
+  for (const PlannedModule& module : plan.modules) {
+    const TensorInfo& tensor = plan.source->tensors()[module.source_index];
+    out << std::left << std::setw(static_cast<int>(width)) << quote_unless_plain(tensor.name)
+        << "  " << shape_text(outer_first(tensor.shape)) << "  "
+        << plan.source->stored_as(module.source_index) << "  ";
+    if (module.linear)
+      out << plan.scheme.name << '\n';
+    else
+      out << "copied: " << module.reason << '\n';
+  }
+  out << plan.n_quantized() << " of " << plan.modules.size() << " tensors are quantized, "
+      << std::fixed << std::setprecision(3) << plan.bits_per_weight() << " bits per weight; "
+      << plan.total_bytes() << " bytes in " << plan.files.size()
+      << (plan.files.size() == 1 ? " file\n" : " files\n");
+  return out.str();
+}
+
+OrderedJson checkpoint_json(const CheckpointPlan& plan, const std::filesystem::path& output) {
+  OrderedJson tensors = OrderedJson::array();
+  for (const PlannedModule& module : plan.modules) {
+    const TensorInfo& tensor = plan.source->tensors()[module.source_index];
+    OrderedJson row = {{"name", tensor.name},
+                       {"shape", outer_first(tensor.shape)},
+                       {"source_type", plan.source->stored_as(module.source_index)},
+                       {"scheme", nullptr},
+                       {"reason", nullptr}};
+    if (module.linear)
+      row["scheme"] = plan.scheme.name;
+    else
+      row["reason"] = module.reason;
+    tensors.push_back(std::move(row));
+  }
+  return {{"output", output.string()},
+          {"format", plan.scheme.format},
+          {"files", plan.file_names()},
+          {"total_bytes", plan.total_bytes()},
+          {"bits_per_weight", plan.bits_per_weight()},
+          {"quantized", plan.n_quantized()},
+          {"tensors", std::move(tensors)}};
+}
+
+}  // namespace lq

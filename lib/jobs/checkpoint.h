@@ -1,0 +1,74 @@
+#pragma once
+// Quantized Hugging Face checkpoints for engines on GPUs: what a folder becomes, planned and
+// checked before anything is written.
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/base/json.h"
+#include "lib/base/monitor.h"
+#include "lib/format/hf_directory.h"
+#include "lib/format/safetensors_writer.h"
+#include "lib/io/atomic_file.h"
+#include "lib/jobs/linear_encoder.h"
+#include "lib/jobs/weight_scheme.h"
+
+namespace lq {
+
+struct CheckpointOptions {
+  WeightScheme scheme;
+  std::vector<std::string> ignore = {};  ///< patterns (ECMAScript) of modules that stay as they are
+  std::uint64_t max_shard_bytes = 5'000'000'000;
+};
+
+/// A tensor of the source and what it becomes.
+struct PlannedModule {
+  std::size_t source_index;
+  std::optional<Linear> linear;  ///< absent: copied as it is
+  std::string reason;            ///< why it is copied
+  std::size_t file = 0;          ///< number of the output file
+  std::size_t first_entry = 0;   ///< of that file's entries; the parts follow one another
+  std::vector<LinearPart> parts = {};
+  std::vector<std::size_t> fused =
+      {};  ///< modules whose largest magnitude counts, this one included
+};
+
+struct CheckpointPlan {
+  const HfDirectory* source;
+  WeightScheme scheme;
+  std::vector<PlannedModule> modules;                ///< in source order
+  std::vector<std::vector<SafetensorsEntry>> files;  ///< of each output file
+  std::vector<std::string> ignored;                  ///< linear modules that are not quantized
+  std::vector<std::filesystem::path> copied;         ///< other files of the folder
+  std::string config;                                ///< text of config.json
+
+  std::vector<std::string> file_names() const;
+  std::uint64_t total_bytes() const;  ///< of all tensors
+  double bits_per_weight() const;     ///< of the quantized matrices, scales included
+  std::size_t n_quantized() const;
+};
+
+/// Throws Error(unsupported) for a folder that is quantized already or a matrix that the scheme
+/// cannot hold, Error(usage) for a bad pattern or one that matches nothing, Error(input) for a
+/// folder without a usable config.json.
+CheckpointPlan make_checkpoint_plan(const HfDirectory& source, const CheckpointOptions& options);
+
+/// A line a tensor, and the totals.
+std::string checkpoint_text(const CheckpointPlan& plan);
+/// lq.quantize.checkpoint/1 without its envelope.
+OrderedJson checkpoint_json(const CheckpointPlan& plan, const std::filesystem::path& output);
+
+/// Throws Error(file) when the folder `output` is there and may not be replaced (only a folder with
+/// a config.json is), or lies in the source.
+void check_checkpoint_output(const CheckpointPlan& plan, const std::filesystem::path& output,
+                             Existing existing);
+
+/// Writes beside the folder `output` and gives it its name when all is complete; without that
+/// nothing is left. The bytes do not depend on the number of threads. Values that are not finite
+/// end in Error(input) that names tensor and element.
+void write_checkpoint(const CheckpointPlan& plan, const std::filesystem::path& output, int threads,
+                      Existing existing, Monitor& monitor);
+
+}  // namespace lq

@@ -1,0 +1,142 @@
+// lq-quantize FOLDER OUTPUT SCHEME as users run it.
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "lib/base/json.h"
+#include "lib/base/sha256.h"
+#include "lib/format/hf_directory.h"
+#include "lib/io/text_file.h"
+#include "tests/support/errors.h"
+#include "tests/support/places.h"
+#include "tests/support/run_tool.h"
+
+using namespace lq;
+using namespace lq::test;
+
+namespace {
+
+/// Name to digest of all tensors of a folder.
+std::map<std::string, std::string> tensors_of(const std::filesystem::path& folder) {
+  const HfDirectory source(folder);
+  std::map<std::string, std::string> found;
+  for (std::size_t i = 0; i < source.tensors().size(); ++i)
+    found[source.tensors()[i].name] = sha256_hex(source.raw_data(i));
+  return found;
+}
+
+}  // namespace
+
+TEST_CASE("a checkpoint has the tensors and the configuration of the package's") {
+  const TempDir dir;
+  const std::string path = testdata("golden/hf_layouts.json.zst");
+  const auto golden = parse_json(read_text(path), path);
+  struct Pair {
+    const char* scheme;
+    const char* golden;
+  };
+  for (const Pair pair : {Pair{"w4a16", "ct_w4a16_g128"}, Pair{"NVFP4A16", "ct_nvfp4a16"},
+                          Pair{"FP8", "ct_fp8_tensor_dynamic"}}) {
+    for (const std::string model : {"llama3", "qwen3"}) {
+      CAPTURE(model);
+      CAPTURE(pair.scheme);
+      const auto out = dir / (model + pair.scheme);
+      run_expecting(0, "lq-quantize",
+                    {testdata("models/toys/" + model), out.string(), pair.scheme});
+      const auto& expected = golden.at(pair.golden).at(model);
+      const auto found = tensors_of(out);
+      CHECK(found.size() == expected.at("tensors").size());
+      for (const auto& [name, digest] : found) {
+        CAPTURE(name);
+        CHECK(digest == expected.at("tensors").at(name)[2]);
+      }
+      const auto config = nlohmann::json::parse(file_content(out / "config.json"));
+      CHECK(config.at("quantization_config") == expected.at("quantization_config"));
+      CHECK(config.contains("hidden_size"));
+      CHECK(file_content(out / "tokenizer.json") ==
+            file_content(testdata("models/toys/" + model + "/tokenizer.json")));
+    }
+  }
+}
+
+TEST_CASE("a checkpoint in several files holds the same, for any number of threads") {
+  const TempDir dir;
+  const std::string model = testdata("models/lq-demo-draft");
+  run_expecting(0, "lq-quantize", {model, (dir / "one").string(), "W8A8", "-t", "1", "-q"});
+  const auto run = run_expecting(0, "lq-quantize",
+                                 {model, (dir / "many").string(), "W8A8", "-t", "3",
+                                  "--max-shard-size", "200K", "--json", "-q"});
+  const auto report = nlohmann::json::parse(run.out);
+  CHECK(report.at("schema") == "lq.quantize.checkpoint/1");
+  CHECK(report.at("files").size() > 2);
+  CHECK(tensors_of(dir / "one") == tensors_of(dir / "many"));
+  const auto index = nlohmann::json::parse(file_content(dir / "many/model.safetensors.index.json"));
+  CHECK(index.at("weight_map").size() == tensors_of(dir / "many").size());
+  CHECK(index.at("metadata").at("total_size") == report.at("total_bytes"));
+  run_expecting(0, "lq-quantize", {model, (dir / "again").string(), "W8A8", "-t", "2", "-q"});
+  CHECK(file_content(dir / "again/model.safetensors") ==
+        file_content(dir / "one/model.safetensors"));
+}
+
+TEST_CASE("a dry run shows what becomes of each tensor and writes nothing") {
+  const TempDir dir;
+  const auto run = run_expecting(0, "lq-quantize",
+                                 {"-n", testdata("models/toys/llama3"), (dir / "out").string(),
+                                  "W4A16", "--group-size", "32", "--ignore", "mlp"});
+  CHECK(holds(run.out, "model.layers.0.mlp.down_proj.weight"));
+  CHECK(holds(run.out, "copied: --ignore mlp"));
+  CHECK(holds(run.out, "copied: the output"));
+  CHECK(holds(run.out, "4.5"));
+  CHECK(dir.names().empty());
+}
+
+TEST_CASE("checkpoints that cannot be made are refused, and nothing is left") {
+  const TempDir dir;
+  const std::string model = testdata("models/toys/llama3"), out = (dir / "out").string();
+  const auto refused = [&](int status, std::vector<std::string> arguments, const char* why) {
+    const auto run = run_expecting(status, "lq-quantize", arguments);
+    CHECK_MESSAGE(holds(run.err, why), run.report());
+    CHECK(!std::filesystem::exists(out));
+    CHECK(!std::filesystem::exists(out + ".lq-partial"));
+  };
+  refused(2, {model, out, "W4A16", "--pure"}, "--pure does not go with W4A16");
+  refused(2, {model, out, "FP8", "--group-size", "32"}, "--group-size does not go with FP8");
+  refused(2, {model, out, "Q4_K_M", "--group-size", "32"}, "schemes for GPU engines only");
+  refused(2, {model, out, "W4A16", "--ignore", "nothing"}, "matches no matrix");
+  refused(2, {model, out, "W4A16", "--ignore", "("}, "not a regular expression");
+  refused(2, {model, out, "W4A61"}, "did you mean 'W4A16'");
+  refused(2, {model, "W4A16"}, "OUTPUT is required");
+  refused(2, {model, model, "W4A16", "--force"}, "the same folder");
+  refused(3, {model, (dir / "no/out").string(), "W4A16"}, "does not exist");
+  refused(4, {model + "/config.json", out, "W4A16"}, "is no folder");
+
+  run_expecting(0, "lq-quantize", {model, (dir / "done").string(), "W4A16", "-q"});
+  refused(4, {(dir / "done").string(), out, "W4A16"}, "is quantized already");
+  refused(3, {model, (dir / "done").string(), "W8A16"}, "use --force");
+  run_expecting(0, "lq-quantize", {model, (dir / "done").string(), "W8A16", "--force", "-q"});
+  CHECK(dir.names().size() == 1);
+  const auto other = dir.write("mine/notes.txt", "mine");
+  refused(3, {model, (dir / "mine").string(), "W8A16", "--force"}, "has no config.json");
+  CHECK(file_content(other) == "mine");
+}
+
+TEST_CASE("weights that are not finite are named, and no checkpoint appears") {
+  const TempDir dir;
+  std::filesystem::copy(testdata("models/toys/llama3"), dir / "model");
+  std::string bytes = file_content(dir / "model/model.safetensors");
+  const SafetensorsReader reader(dir / "model/model.safetensors");
+  const auto index = reader.find("model.layers.1.mlp.up_proj.weight");
+  REQUIRE(index);
+  const std::size_t at =
+      bytes.find(std::string(reinterpret_cast<const char*>(reader.raw_data(*index).data()), 64));
+  REQUIRE(at != std::string::npos);
+  bytes[at + 2 * 777] = '\xc0';
+  bytes[at + 2 * 777 + 1] = '\x7f';  // bfloat16 NaN
+  dir.write("model/model.safetensors", bytes);
+  const auto run = run_expecting(4, "lq-quantize",
+                                 {(dir / "model").string(), (dir / "out").string(), "FP8_DYNAMIC"});
+  CHECK_MESSAGE(holds(run.err, "'model.layers.1.mlp.up_proj.weight': element 777 is nan"),
+                run.report());
+  CHECK(dir.names() == std::vector<std::string>{"model"});
+}

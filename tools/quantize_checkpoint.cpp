@@ -1,0 +1,124 @@
+#include "tools/quantize_checkpoint.h"
+
+#include <algorithm>
+#include <chrono>
+#include <iomanip>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "lib/base/build_info.h"
+#include "lib/base/quote.h"
+#include "lib/format/hf_directory.h"
+#include "lib/jobs/checkpoint.h"
+#include "tools/cli/options.h"
+
+namespace lq::tools {
+namespace {
+
+const CLI::App* parser = nullptr;
+
+constexpr const char* kGroup = "Checkpoints for GPU engines (TYPE is a scheme)";
+/// Options that go with schemes and file types alike.
+constexpr std::string_view kShared[] = {"INPUT", "OUTPUT", "TYPE", "--dry-run"};
+
+bool is_common(const CLI::Option& option) {
+  return option.get_group().rfind("Common", 0) == 0 ||
+         std::find(std::begin(kShared), std::end(kShared), option.get_name()) != std::end(kShared);
+}
+
+WeightScheme with_groups(WeightScheme scheme, const std::string& size) {
+  if (size.empty()) return scheme;
+  if (scheme.number != WeightNumber::integer || scheme.activations == ActivationScheme::int8_token)
+    fail(ErrorKind::usage, "--group-size does not go with ", scheme.name,
+         ", whose groups are fixed");
+  if (size == "channel") {
+    scheme.scales = ScalesOf::channel;
+    scheme.group_size = 0;
+  } else {
+    scheme.group_size = std::stoi(size);
+  }
+  return scheme;
+}
+
+OrderedJson envelope(const CheckpointPlan& plan, const std::string& output, bool written) {
+  OrderedJson json = {{"schema", "lq.quantize.checkpoint/1"},
+                      {"lq_version", build_info().version},
+                      {"settings",
+                       {{"scheme", plan.scheme.name},
+                        {"group_size", plan.scheme.group_size},
+                        {"symmetric", plan.scheme.symmetric},
+                        {"ignored", plan.ignored}}},
+                      {"written", written}};
+  json.update(checkpoint_json(plan, output));
+  return json;
+}
+
+}  // namespace
+
+void declare_checkpoint(CLI::App& app, CheckpointArguments& arguments) {
+  parser = &app;
+  app.add_option("--group-size", arguments.group_size,
+                 "columns that share a scale; channel: a whole row")
+      ->type_name("N")
+      ->check(cli::choice({"32", "64", "128", "channel"}))
+      ->group(kGroup);
+  app.add_option("--ignore", arguments.ignore,
+                 "keep matrices whose module's name holds a match of REGEX; may be repeated")
+      ->type_name("REGEX")
+      ->take_all()
+      ->group(kGroup);
+  app.add_option("--max-shard-size", arguments.max_shard,
+                 "largest size of a weights file (default: 5GB)")
+      ->type_name("SIZE")
+      ->transform(cli::size())
+      ->group(kGroup);
+}
+
+const WeightScheme* scheme_asked_for(const QuantizeArguments& arguments) {
+  const WeightScheme* scheme = find_weight_scheme(arguments.type);
+  for (const CLI::Option* option : parser->get_options()) {
+    if (option->count() == 0 || is_common(*option)) continue;
+    const bool of_schemes = option->get_group() == kGroup;
+    if (scheme && !of_schemes)
+      fail(ErrorKind::usage, option->get_name(), " does not go with ", scheme->name,
+           ": it is for GGUF files");
+    if (!scheme && of_schemes)
+      fail(ErrorKind::usage, option->get_name(),
+           " goes with schemes for GPU engines only, such as W4A16 (--list)");
+  }
+  return scheme;
+}
+
+void quantize_checkpoint(const WeightScheme& scheme, const QuantizeArguments& arguments,
+                         const CheckpointArguments& own, const cli::Context& context) {
+  if (arguments.output.empty())
+    fail(ErrorKind::usage, "OUTPUT is required: the folder of the new checkpoint");
+  const std::filesystem::path input = arguments.input;
+  if (!std::filesystem::is_directory(input))
+    fail(std::filesystem::exists(input) ? ErrorKind::unsupported : ErrorKind::file, input.string(),
+         ": is no folder; ", scheme.name, " is made of a Hugging Face model's folder");
+  const HfDirectory source(input);
+  CheckpointOptions options{.scheme = with_groups(scheme, own.group_size), .ignore = own.ignore};
+  if (own.max_shard > 0) options.max_shard_bytes = own.max_shard;
+  const CheckpointPlan plan = make_checkpoint_plan(source, options);
+  const auto existing = context.force ? Existing::replace : Existing::refuse;
+  if (arguments.dry_run) {
+    if (!context.json) cli::print(checkpoint_text(plan));
+  } else {
+    const auto begin = std::chrono::steady_clock::now();
+    write_checkpoint(plan, arguments.output, context.threads, existing, context.monitor);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    std::ostringstream note;
+    note << "wrote " << arguments.output << ": " << plan.n_quantized() << " matrices as "
+         << plan.scheme.name << ", " << std::fixed << std::setprecision(2) << plan.bits_per_weight()
+         << " bits per weight, " << cli::human_bytes(static_cast<double>(plan.total_bytes()))
+         << ", " << seconds.count() << " s";
+    context.monitor.note(note.str());
+  }
+  if (context.json)
+    cli::print(envelope(plan, arguments.output, !arguments.dry_run)
+                   .dump(-1, ' ', false, OrderedJson::error_handler_t::replace) +
+               "\n");
+}
+
+}  // namespace lq::tools

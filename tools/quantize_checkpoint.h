@@ -1,0 +1,28 @@
+#pragma once
+// `lq-quantize FOLDER OUTPUT SCHEME`: checkpoints for engines on GPUs.
+#include <optional>
+
+#include "lib/jobs/weight_scheme.h"
+#include "tools/cli/tool.h"
+#include "tools/quantize_options.h"
+
+namespace lq::tools {
+
+struct CheckpointArguments {
+  std::string group_size;  ///< "32", "channel"; empty: the scheme's
+  std::vector<std::string> ignore;
+  std::uint64_t max_shard = 0;  ///< bytes; 0: not given
+};
+
+/// Fills `arguments`, which outlive the parser; so does `app`, which is asked what was given.
+void declare_checkpoint(CLI::App& app, CheckpointArguments& arguments);
+
+/// The scheme that TYPE names, if it names one. Throws Error(usage) when options were given that
+/// only go with schemes, or only without.
+const WeightScheme* scheme_asked_for(const QuantizeArguments& arguments);
+
+/// Plans, shows, writes.
+void quantize_checkpoint(const WeightScheme& scheme, const QuantizeArguments& arguments,
+                         const CheckpointArguments& own, const cli::Context& context);
+
+}  // namespace lq::tools
