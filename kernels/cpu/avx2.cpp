@@ -6,6 +6,7 @@
 #include "kernels/cpu/ops/encode_table.h"
 #include "kernels/cpu/ops/lanes_avx2.h"
 #include "kernels/cpu/ops/matmul_avx2.h"
+#include "kernels/groups/group_functions.h"
 
 namespace lq::kernels {
 namespace {
@@ -105,6 +106,8 @@ consteval KernelTable make_table() {
   table.rms_norm = rms_norm_avx2;
   table.silu_multiply = silu_multiply_avx2;
   table.add = add_avx2;
+  for (int i = 0; i < kPrecisionCount; ++i)
+    table.groups[i] = group_kernels_of(static_cast<Precision>(i));
   table.all_finite = all_finite_avx2;
   table.to_half = to_half_avx2;
   table.attention = attention_avx2<std::uint16_t>;

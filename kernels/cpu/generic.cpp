@@ -4,6 +4,7 @@
 
 #include "kernels/blocks/all_blocks.h"
 #include "kernels/cpu/kernel_table.h"
+#include "kernels/groups/group_functions.h"
 
 namespace lq::kernels {
 namespace {
@@ -131,6 +132,8 @@ consteval KernelTable make_table() {
   table.rms_norm = rms_norm_generic;
   table.silu_multiply = silu_multiply_generic;
   table.add = add_generic;
+  for (int i = 0; i < kPrecisionCount; ++i)
+    table.groups[i] = group_kernels_of(static_cast<Precision>(i));
   table.all_finite = all_finite_generic;
   table.to_half = to_half_generic;
   table.attention = attention_generic<std::uint16_t>;

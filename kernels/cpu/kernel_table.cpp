@@ -31,6 +31,8 @@ KernelTable filled_from(KernelTable table, const KernelTable& below) {
     fill(table.encode[i], below.encode[i]);
     fill(table.decode[i], below.decode[i]);
   }
+  for (int i = 0; i < kPrecisionCount; ++i)
+    if (!table.groups[i].integers) table.groups[i] = below.groups[i];
   fill(table.all_finite, below.all_finite);
   fill(table.rms_norm, below.rms_norm);
   fill(table.silu_multiply, below.silu_multiply);

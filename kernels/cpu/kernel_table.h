@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "kernels/blocks/dtype.h"
+#include "kernels/groups/groups.h"
 
 namespace lq::kernels {
 
@@ -52,6 +53,8 @@ struct KernelTable {
   EncodeFn encode[kDTypeCount] = {};
   /// DTypeTraits::decode with the same bits; a NaN may become another.
   DecodeFn decode[kDTypeCount] = {};
+  /// Weights of Hugging Face checkpoints, by Precision; the same bytes in every set.
+  GroupKernels groups[kPrecisionCount] = {};
   /// Whether no value is an infinity or not a number.
   bool (*all_finite)(const float* x, std::size_t n) noexcept = nullptr;
   /// y[i] = x[i] / sqrt(mean(x^2) + eps) * weight[i]; x and y may be the same.

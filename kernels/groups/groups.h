@@ -8,10 +8,13 @@
 namespace lq::kernels {
 
 enum class Precision : std::uint8_t { f32, f16, bf16 };
+inline constexpr int kPrecisionCount = 3;
 
 /// Arithmetic of one precision on finite values. [n] are values of one row; groups are consecutive
 /// and divide n.
 struct GroupKernels {
+  /// The largest magnitude of n values; 0 for none.
+  float (*largest_magnitude)(const float* x, std::size_t n) noexcept;
   /// Codes of `bits` (2..8) with sign, [n]; a scale and, unless symmetric, a zero point a group.
   /// `zeros` may be null when symmetric. value = (code - zero) * scale.
   void (*integers)(const float* row, std::size_t n, std::size_t group, int bits, bool symmetric,
@@ -32,10 +35,6 @@ struct GroupKernels {
   void (*mxfp8)(const float* row, std::size_t n, std::uint8_t* scales,
                 std::uint8_t* codes) noexcept;
 };
-const GroupKernels& group_kernels(Precision precision) noexcept;
-
-float largest_magnitude(const float* x, std::size_t n) noexcept;
-
 /// 32-bit words that `n` codes of `bits` bits take.
 constexpr std::size_t packed_words(std::size_t n, int bits) {
   return (n * static_cast<std::size_t>(bits) + 31) / 32;

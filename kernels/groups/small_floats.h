@@ -18,7 +18,11 @@ struct RoundToF16 {
 };
 struct RoundToBF16 {
   static constexpr float kEpsilon = 0x1p-7f;
-  static float round(float x) { return bfloat_to_float(float_to_bfloat(x)); }
+  /// As float_to_bfloat, for what is or is not a number.
+  static float round(float x) {
+    const std::uint32_t bits = float_bits(x);
+    return bits_float((bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u);
+  }
 };
 
 inline constexpr float kMostE4M3 = 448, kMostFp4 = 6;
@@ -56,14 +60,13 @@ LQ_HD float e4m3_to_float(std::uint8_t code) {
 
 /// E2M1 of |x| <= 6: nearest, ties to the even code; a negative value that rounds to 0 keeps its
 /// sign (code 8).
-LQ_HD std::uint8_t float_to_fp4(float x) {
+LQ_HD std::int32_t float_to_fp4(float x) {
   const float a = fabsf(x);
   // Steps of 0.5 up to 2, of 1 up to 4, of 2 up to 6: codes 0..4, 4..6, 6..7.
   const float small = round_even_float(a * 2), middle = round_even_float(a) + 2;
   const float large = round_even_float(a * 0.5f) + 4;
   const float code = a < 2 ? small : a < 4 ? middle : large;
-  return static_cast<std::uint8_t>((float_bits(x) >> 28 & 8u) |
-                                   static_cast<std::uint32_t>(static_cast<std::int32_t>(code)));
+  return (static_cast<std::int32_t>(float_bits(x) >> 28) & 8) | static_cast<std::int32_t>(code);
 }
 
 }  // namespace lq::kernels

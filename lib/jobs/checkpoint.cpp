@@ -8,6 +8,7 @@
 #include <regex>
 #include <sstream>
 
+#include "lib/backend/cpu_kernels.h"
 #include "lib/base/error.h"
 #include "lib/base/quote.h"
 #include "lib/io/text_file.h"
@@ -172,7 +173,7 @@ std::size_t CheckpointPlan::n_quantized() const {
 CheckpointPlan make_checkpoint_plan(const HfDirectory& source, const CheckpointOptions& options) {
   CheckpointPlan plan{.source = &source, .scheme = options.scheme};
   OrderedJson config = original_config(source);
-  const LinearEncoder encoder(plan.scheme);
+  const LinearEncoder encoder(plan.scheme, choose_cpu_kernels());
   std::vector<Ignored> patterns = compile_patterns(options.ignore);
   for (std::size_t i = 0; i < source.tensors().size(); ++i) {
     const TensorInfo& tensor = source.tensors()[i];

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
-#include "kernels/groups/groups.h"
 #include "lib/backend/cpu_kernels.h"
 #include "lib/base/error.h"
 #include "lib/base/parallel.h"
@@ -20,6 +19,12 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t kCopyBytes = 1 << 20;
+
+/// The folder's own name at the end, whatever was typed ("out", "./out/").
+fs::path resolved(const fs::path& folder) {
+  const fs::path whole = fs::weakly_canonical(fs::absolute(folder));
+  return whole.has_filename() ? whole : whole.parent_path();
+}
 
 /// A folder that is gone at the end of the scope unless it was given its name.
 class NewFolder {
@@ -74,7 +79,7 @@ class CheckpointWriter {
       : plan_(plan),
         threads_(threads),
         monitor_(monitor),
-        encoder_(plan.scheme),
+        encoder_(plan.scheme, kernels_),
         largest_(plan.modules.size()) {
     const auto names = plan.file_names();
     for (std::size_t i = 0; i < names.size(); ++i)
@@ -154,7 +159,7 @@ class CheckpointWriter {
   void measure(const CheckpointPiece& piece) {
     if (!plan_.modules[piece.module].linear) return;
     const std::vector<float> values = values_of(piece);
-    const float largest = kernels::largest_magnitude(values.data(), values.size());
+    const float largest = kernels_.groups[0].largest_magnitude(values.data(), values.size());
     const std::lock_guard lock(mutex_);
     largest_[piece.module] = std::max(largest_[piece.module], largest);
   }
@@ -195,8 +200,8 @@ class CheckpointWriter {
   const CheckpointPlan& plan_;
   const int threads_;
   Monitor& monitor_;
-  const LinearEncoder encoder_;
   const kernels::KernelTable& kernels_ = choose_cpu_kernels();
+  const LinearEncoder encoder_;
   std::vector<std::unique_ptr<SafetensorsWriter>> files_;
   std::vector<float> largest_;  ///< magnitude of each module
   std::mutex mutex_;
@@ -216,8 +221,7 @@ std::string index_text(const CheckpointPlan& plan) {
 void check_checkpoint_output(const CheckpointPlan& plan, const fs::path& output,
                              Existing existing) {
   std::error_code error;
-  const fs::path folder = fs::weakly_canonical(output, error);
-  const fs::path source = fs::weakly_canonical(plan.source->directory(), error);
+  const fs::path folder = resolved(output), source = resolved(plan.source->directory());
   if (folder == source)
     fail(ErrorKind::usage, "output ", output.string(), " is the same folder as the input");
   const fs::path parent = folder.parent_path();
@@ -236,7 +240,7 @@ void check_checkpoint_output(const CheckpointPlan& plan, const fs::path& output,
 void write_checkpoint(const CheckpointPlan& plan, const fs::path& output, int threads,
                       Existing existing, Monitor& monitor) {
   check_checkpoint_output(plan, output, existing);
-  NewFolder folder(fs::weakly_canonical(output));
+  NewFolder folder(resolved(output));
   CheckpointWriter(plan, folder.path(), threads, monitor).run();
   for (const fs::path& file : plan.copied) {
     std::error_code error;

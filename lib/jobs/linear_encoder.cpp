@@ -91,7 +91,7 @@ void encode_blocks(const Chunk& c) {
     const std::size_t n = std::min<std::size_t>(kBlock, c.cols() - at);
     float largest = 0;
     for (std::uint64_t r = 0; r < c.n_rows; ++r)
-      largest = std::max(largest, kernels::largest_magnitude(c.row(r) + at, n));
+      largest = std::max(largest, c.kernels.largest_magnitude(c.row(r) + at, n));
     const float scale = c.kernels.e4m3_scale(largest);
     scale_out = store_scale(c.linear.type, scale, scale_out);
     for (std::uint64_t r = 0; r < c.n_rows; ++r)
@@ -105,7 +105,7 @@ void encode_e4m3(const Chunk& c) {
   auto* codes = reinterpret_cast<std::uint8_t*>(c.out[0]);
   std::byte* scale_out = c.out[1];
   for (std::uint64_t r = 0; r < c.n_rows; ++r) {
-    const float largest = of_tensor ? c.largest : kernels::largest_magnitude(c.row(r), c.cols());
+    const float largest = of_tensor ? c.largest : c.kernels.largest_magnitude(c.row(r), c.cols());
     const float scale = c.kernels.e4m3_scale(largest);
     if (!of_tensor || (c.first == 0 && r == 0))
       scale_out = store_scale(c.linear.type, scale, scale_out);
@@ -219,7 +219,7 @@ void LinearEncoder::encode(const Linear& linear, std::uint64_t first, std::span<
   LQ_ASSERT(first % kLinearChunk == 0 && values.size() % linear.cols == 0);
   const Chunk chunk{.scheme = scheme_,
                     .linear = linear,
-                    .kernels = kernels::group_kernels(precision_of(linear.type)),
+                    .kernels = kernels_.groups[static_cast<int>(precision_of(linear.type))],
                     .first = first,
                     .n_rows = values.size() / linear.cols,
                     .values = values.data(),

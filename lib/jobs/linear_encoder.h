@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/blocks/dtype.h"
+#include "kernels/cpu/kernel_table.h"
 #include "lib/jobs/weight_scheme.h"
 
 namespace lq {
@@ -42,7 +42,8 @@ inline constexpr std::uint64_t kLinearChunk = 128;
 /// Encodes chunks of matrices of one scheme. Stateless: any thread, any order.
 class LinearEncoder {
  public:
-  explicit LinearEncoder(const WeightScheme& scheme) : scheme_(scheme) {}
+  LinearEncoder(const WeightScheme& scheme, const kernels::KernelTable& kernels)
+      : scheme_(scheme), kernels_(kernels) {}
 
   /// Why the scheme cannot hold this matrix; empty when it can.
   std::string refuses(const Linear& linear) const;
@@ -59,6 +60,7 @@ class LinearEncoder {
 
  private:
   const WeightScheme& scheme_;
+  const kernels::KernelTable& kernels_;
 };
 
 }  // namespace lq

@@ -8,7 +8,7 @@ rules() {
   cat <<'END'
 kernels/blocks: kernels
 kernels/groups: kernels
-kernels/cpu: kernels kernels/blocks
+kernels/cpu: kernels kernels/blocks kernels/groups
 kernels/cuda: kernels kernels/blocks
 kernels:
 lib/base:

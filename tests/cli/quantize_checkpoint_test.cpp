@@ -79,6 +79,18 @@ TEST_CASE("a checkpoint in several files holds the same, for any number of threa
         file_content(dir / "one/model.safetensors"));
 }
 
+TEST_CASE("the new folder may be named in any way") {
+  const TempDir dir;
+  const std::string model = testdata("models/toys/llama3");
+  for (const char* name : {"plain", "./dotted", "slashed/", "./both/"}) {
+    CAPTURE(name);
+    run_expecting(0, "lq-quantize", {model, name, "FP8_BLOCK", "-q"},
+                  {.directory = dir.path().string()});
+  }
+  CHECK(dir.names().size() == 4);
+  CHECK(tensors_of(dir / "plain") == tensors_of(dir / "slashed"));
+}
+
 TEST_CASE("a dry run shows what becomes of each tensor and writes nothing") {
   const TempDir dir;
   const auto run = run_expecting(0, "lq-quantize",

@@ -8,7 +8,6 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "kernels/groups/groups.h"
 #include "kernels/groups/small_floats.h"
 #include "lib/base/json.h"
 #include "lib/base/sha256.h"
@@ -89,7 +88,8 @@ float largest_for(const std::map<std::string, Matrix>& all, const std::string& m
   float largest = 0;
   for (const std::string& name : names) {
     const auto& values = all.at(stem + name).values;
-    largest = std::max(largest, kernels::largest_magnitude(values.data(), values.size()));
+    largest = std::max(largest, kernels::kernel_table("generic")->groups[0].largest_magnitude(
+                                    values.data(), values.size()));
   }
   return largest;
 }
@@ -113,11 +113,12 @@ std::vector<std::vector<std::byte>> encoded(const LinearEncoder& encoder, const 
   return bytes;
 }
 
-int compare(const GoldenScheme& golden, const Json& expected, const SafetensorsReader& source) {
+int compare(const GoldenScheme& golden, const Json& expected, const SafetensorsReader& source,
+            const kernels::KernelTable& kernels) {
   const WeightScheme scheme = scheme_of(golden);
   CHECK(Json::parse(quantization_config(scheme, {"lm_head"}).dump()) ==
         expected.at("quantization_config"));
-  const LinearEncoder encoder(scheme);
+  const LinearEncoder encoder(scheme, kernels);
   const auto all = matrices_of(source);
   const Json& tensors = expected.at("tensors");
   int n_compared = 0;
@@ -155,7 +156,12 @@ TEST_CASE("matrices for GPU engines are those of the compressed-tensors package"
         test::testdata(std::string("models/toys/") + model + "/model.safetensors")));
     for (const GoldenScheme& golden : kGoldens) {
       CAPTURE(golden.golden);
-      n_compared += compare(golden, goldens.at(golden.golden).at(model), source);
+      for (const kernels::KernelSet& set : kernels::kernel_sets()) {
+        if (!set.supported) continue;
+        CAPTURE(std::string(set.table->name));
+        n_compared += compare(golden, goldens.at(golden.golden).at(model), source,
+                              *kernels::kernel_table(set.table->name));
+      }
     }
   }
   MESSAGE(n_compared << " tensors of " << std::size(kGoldens) << " schemes equal the package's");
@@ -163,7 +169,7 @@ TEST_CASE("matrices for GPU engines are those of the compressed-tensors package"
 }
 
 TEST_CASE("rows that are not whole groups are refused") {
-  const LinearEncoder encoder(*find_weight_scheme("w4a16"));
+  const LinearEncoder encoder(*find_weight_scheme("w4a16"), *kernels::kernel_table(""));
   CHECK(encoder.refuses({"m", 4, 256, DType::F16}).empty());
   CHECK(encoder.refuses({"m", 4, 200, DType::F16}) ==
         "rows of 200 values are not whole groups of 128");
@@ -190,7 +196,7 @@ TEST_CASE("8-bit and 4-bit floats are the nearest, ties to even") {
   };
   check(e4m3, [](float x) { return float_to_e4m3(x); });
   check(e4m3, [](float x) { return float_to_e4m3(-x) & 0x7f; });
-  check(fp4, [](float x) { return float_to_fp4(x); });
+  check(fp4, [](float x) { return static_cast<std::size_t>(float_to_fp4(x)); });
   CHECK(float_to_e4m3(-0.0f) == 0x80);
   CHECK(float_to_fp4(-0.1f) == 8);
   CHECK(float_to_e4m3(448) == 0x7e);
