@@ -22,7 +22,7 @@ template <class Check>
 void for_each_backend(const Check& check) {
   for (const lq::kernels::KernelSet& set : lq::kernels::kernel_sets()) {
     if (!set.supported) continue;
-    CAPTURE(set.table->name);
+    CAPTURE(std::string(set.table->name));
     for (const int threads : {1, 2, 3}) {
       CAPTURE(threads);
       check(*lq::make_cpu_backend(threads, set.table->name));

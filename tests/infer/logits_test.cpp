@@ -133,7 +133,7 @@ TEST_CASE("logits and greedy texts are transformers' for each family and instruc
     for (const kernels::KernelSet& set : kernels::kernel_sets()) {
       if (!set.supported) continue;
       CAPTURE(name);
-      CAPTURE(set.table->name);
+      CAPTURE(std::string(set.table->name));
       const LoadedModel model(name, DType::F32, 1, set.table->name);
       const auto n_vocab = static_cast<std::size_t>(model->weights().n_vocab);
       double worst = 0;

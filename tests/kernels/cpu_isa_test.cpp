@@ -19,7 +19,7 @@ template <class Check>
 void for_each_set(const Check& check) {
   for (const KernelSet& set : kernel_sets()) {
     if (!set.supported) continue;
-    CAPTURE(set.table->name);
+    CAPTURE(std::string(set.table->name));
     check(*kernel_table(set.table->name));
   }
 }
@@ -99,7 +99,7 @@ TEST_CASE("stored blocks may stand at any address, in every kernel set") {
   const std::vector<float> x = normal_values(2 * kCols, 7);
   for_each_set([&](const KernelTable& table) {
     lq::for_each_dtype([&](DType type, const DTypeTraits& t) {
-      CAPTURE(t.name);
+      CAPTURE(std::string(t.name));
       const auto at = static_cast<std::size_t>(type);
       StoredMatrix w(type, kRows, kCols, 3);
       const auto expected = multiply(table, w, x, 0, kRows, 2);
@@ -141,7 +141,7 @@ TEST_CASE("a forced instruction set is the one in use and others are refused") {
 TEST_CASE("every set has every kernel") {
   for_each_set([](const KernelTable& table) {
     lq::for_each_dtype([&](DType type, const DTypeTraits& t) {
-      CAPTURE(t.name);
+      CAPTURE(std::string(t.name));
       CHECK((table.matmul[static_cast<int>(type)] != nullptr));
     });
     CHECK((table.rms_norm != nullptr));
@@ -155,7 +155,7 @@ TEST_CASE("every set has every kernel") {
 TEST_CASE("matmul of every type and set agrees with binary64 and with itself") {
   for_each_set([](const KernelTable& table) {
     lq::for_each_dtype([&](DType type, const DTypeTraits& t) {
-      CAPTURE(t.name);
+      CAPTURE(std::string(t.name));
       for (const std::size_t cols : awkward_columns(t))
         for (const int n_tokens : {1, 2, 3, 4, 7}) check_matmul(table, type, cols, n_tokens);
       check_matmul(table, type, awkward_columns(t).back(), 133);
@@ -166,7 +166,7 @@ TEST_CASE("matmul of every type and set agrees with binary64 and with itself") {
 TEST_CASE("matmul reads every place of every block as its decoder does") {
   for_each_set([](const KernelTable& table) {
     lq::for_each_dtype([&](DType type, const DTypeTraits& t) {
-      CAPTURE(t.name);
+      CAPTURE(std::string(t.name));
       constexpr std::size_t kRows = 40;
       const std::size_t cols = t.values == 1 ? 48 : static_cast<std::size_t>(t.values);
       StoredMatrix w(type, kRows, cols, 1);

@@ -110,7 +110,7 @@ template <class Check>
 void for_each_better_set(const Check& check) {
   for (const KernelSet& set : kernel_sets()) {
     if (!set.supported || std::string(set.table->name) == "generic") continue;
-    CAPTURE(set.table->name);
+    CAPTURE(std::string(set.table->name));
     check(*kernel_table(set.table->name));
   }
 }
@@ -120,17 +120,17 @@ void for_each_better_set(const Check& check) {
 TEST_CASE("encoders of every set give the bytes of the type's own encoder") {
   for_each_better_set([](const KernelTable& table) {
     lq::for_each_dtype([&](DType type, const DTypeTraits& t) {
-      CAPTURE(t.name);
+      CAPTURE(std::string(t.name));
       const auto block = static_cast<std::size_t>(t.values);
       for (const std::size_t n : {std::size_t{2304}, std::size_t{512}, block, 3 * block}) {
         if (n % block != 0) continue;
         CAPTURE(n);
         const std::vector<Row> weights = awkward_importance(n);
         for (const Row& row : awkward_rows(n)) {
-          CAPTURE(row.name);
+          CAPTURE(std::string(row.name));
           CHECK(differing_blocks(table, type, row, nullptr) == 0);
           for (const Row& importance : weights) {
-            CAPTURE(importance.name);
+            CAPTURE(std::string(importance.name));
             CHECK(differing_blocks(table, type, row, importance.values.data()) == 0);
           }
         }
@@ -142,7 +142,7 @@ TEST_CASE("encoders of every set give the bytes of the type's own encoder") {
 TEST_CASE("encoders of every set agree on many rows as models have them") {
   for_each_better_set([](const KernelTable& table) {
     lq::for_each_dtype([&](DType type, const DTypeTraits& t) {
-      CAPTURE(t.name);
+      CAPTURE(std::string(t.name));
       for (std::uint32_t seed = 1; seed <= 12; ++seed) {
         Row row{"normal", normal_values(4096, seed)};
         std::vector<float> importance = normal_values(4096, seed + 100);
@@ -158,7 +158,7 @@ TEST_CASE("encoders of every set agree on many rows as models have them") {
 TEST_CASE("decoders of every set give the bits of the type's own decoder") {
   for_each_better_set([](const KernelTable& table) {
     lq::for_each_dtype([&](DType type, const DTypeTraits& t) {
-      CAPTURE(t.name);
+      CAPTURE(std::string(t.name));
       const std::size_t n_blocks = t.values == 1 ? 65536 + 5 : 515;
       const std::size_t n = n_blocks * static_cast<std::size_t>(t.values);
       std::vector<std::byte> bytes(n_blocks * t.bytes);
@@ -182,7 +182,7 @@ TEST_CASE("decoders of every set give the bits of the type's own decoder") {
 TEST_CASE("all_finite sees every place and every kind of value that is not") {
   for (const KernelSet& set : kernel_sets()) {
     if (!set.supported) continue;
-    CAPTURE(set.table->name);
+    CAPTURE(std::string(set.table->name));
     const KernelTable& table = *kernel_table(set.table->name);
     for (const std::size_t n : {0u, 1u, 7u, 16u, 31u, 64u, 75u}) {
       CAPTURE(n);
