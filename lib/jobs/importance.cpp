@@ -38,8 +38,8 @@ void check_importance(const std::string& file, const std::string& name,
   if (bad == entry.sums.end()) return;
   const auto at = static_cast<std::size_t>(bad - entry.sums.begin());
   fail(ErrorKind::input, file, ": entry ", quote(name), ": the sum of squares of column ",
-       at % entry.columns(), " is ", *bad,
-       "; expected 0 to ", kMostImportance, "; leave the entry out with "
+       at % entry.columns(), " is ", *bad, "; expected 0 to ", kMostImportance,
+       "; leave the entry out with "
        "--exclude-weights, or calibrate again");
 }
 
