@@ -31,6 +31,7 @@ complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l in
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l exclude-weights -x -d 'do not use importance of tensors whose name holds TEXT'
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l on-missing -x -a 'error raise uniform' -d 'what becomes of tensors whose type needs importance when there is none: nothing is written, they get a larger type, or all columns the same weight'
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l min-expert-tokens -x -d 'name experts that saw fewer tokens when importance was measured'
+complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l format -x -a 'compressed-tensors fp8' -d 'layout; fp8: FP8_BLOCK as DeepSeek-V3 has it (default: compressed-tensors)'
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l group-size -x -a '32 64 128 channel' -d 'columns that share a scale; channel: a whole row'
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l ignore -x -d 'keep matrices whose module'\''s name holds a match of REGEX; may be repeated'
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l max-shard-size -x -d 'largest size of a weights file (default: 5GB)'

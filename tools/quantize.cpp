@@ -310,11 +310,12 @@ constexpr const char* kDescription[] = {
     "not exist and parts that do not belong together are errors. An existing output is replaced "
     "only with --force, and an incomplete one never has the final name.",
     "With a scheme as TYPE (--list) a Hugging Face folder becomes another one that vLLM and "
-    "transformers load: the matrices of the layers are stored as compressed-tensors says, each "
-    "value rounded to the nearest, everything else as it is; config.json gets its "
+    "transformers load: the matrices of the layers are stored as compressed-tensors says (NF4, FP4 "
+    "and INT8 as bitsandbytes says, which current vLLM does not read), each value rounded to the "
+    "nearest, everything else as it is; config.json gets its "
     "quantization_config, the other files of the folder are copied. Embeddings, the output and "
     "routers of experts stay as they are, and so does what --ignore names. The bytes are those of "
-    "the compressed-tensors package, which computes in the type that the model is stored in, but "
+    "the packages; compressed-tensors computes in the type that the model is stored in, but "
     "for W4AFP8: it is packed, as vLLM reads it. transformers cannot load W4A16_ASYM, vLLM can. "
     "The "
     "new folder appears when it is complete.",

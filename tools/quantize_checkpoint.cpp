@@ -40,6 +40,15 @@ WeightScheme with_groups(WeightScheme scheme, const std::string& size) {
   return scheme;
 }
 
+WeightScheme with_format(WeightScheme scheme, const std::string& format) {
+  if (format.empty()) return scheme;
+  const bool bitsandbytes = scheme.format == "bitsandbytes";
+  if (bitsandbytes || (format == "fp8" && scheme.name != "FP8_BLOCK"))
+    fail(ErrorKind::usage, "--format ", format, " does not go with ", scheme.name);
+  if (format == "fp8") scheme.format = format;
+  return scheme;
+}
+
 OrderedJson envelope(const CheckpointPlan& plan, const std::string& output, bool written) {
   OrderedJson json = {{"schema", "lq.quantize.checkpoint/1"},
                       {"lq_version", build_info().version},
@@ -57,6 +66,11 @@ OrderedJson envelope(const CheckpointPlan& plan, const std::string& output, bool
 
 void declare_checkpoint(CLI::App& app, CheckpointArguments& arguments) {
   parser = &app;
+  app.add_option("--format", arguments.format,
+                 "layout; fp8: FP8_BLOCK as DeepSeek-V3 has it (default: compressed-tensors)")
+      ->type_name("NAME")
+      ->check(cli::choice({"compressed-tensors", "fp8"}))
+      ->group(kGroup);
   app.add_option("--group-size", arguments.group_size,
                  "columns that share a scale; channel: a whole row")
       ->type_name("N")
@@ -98,7 +112,8 @@ void quantize_checkpoint(const WeightScheme& scheme, const QuantizeArguments& ar
     fail(std::filesystem::exists(input) ? ErrorKind::unsupported : ErrorKind::file, input.string(),
          ": is no folder; ", scheme.name, " is made of a Hugging Face model's folder");
   const HfDirectory source(input);
-  CheckpointOptions options{.scheme = with_groups(scheme, own.group_size), .ignore = own.ignore};
+  CheckpointOptions options{.scheme = with_groups(with_format(scheme, own.format), own.group_size),
+                            .ignore = own.ignore};
   if (own.max_shard > 0) options.max_shard_bytes = own.max_shard;
   const CheckpointPlan plan = make_checkpoint_plan(source, options);
   const auto existing = context.force ? Existing::replace : Existing::refuse;

@@ -140,10 +140,42 @@ void mxfp8(const float* row, std::size_t n, std::uint8_t* scales, std::uint8_t* 
   }
 }
 
+inline void four_bit(const float* x, std::size_t n, const FourBitCode& code, float* scales,
+                     std::uint8_t* packed) noexcept {
+  for (std::size_t at = 0; at < n; at += 64) {
+    const float largest = largest_magnitude(x + at, 64);
+    const float inverse = 1 / (largest > 1e-38f ? largest : 1e-38f);
+    std::int32_t below[64];
+    for (std::size_t i = 0; i < 64; ++i) {
+      const float value = clamp_magnitude(x[at + i] * inverse, 1);
+      std::int32_t count = 0;
+      for (const float threshold : code.threshold) count += threshold < value ? 1 : 0;
+      below[i] = count;
+    }
+    scales[at / 64] = largest;
+    for (std::size_t i = 0; i < 64; i += 2)
+      packed[(at + i) / 2] =
+          static_cast<std::uint8_t>((code.code[below[i]] << 4) | code.code[below[i + 1]]);
+  }
+}
+
+inline float eight_bit(const float* row, std::size_t n, std::int8_t* codes) noexcept {
+  float largest = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const float a = fabsf(RoundToF16::round(row[i]));
+    largest = a > largest ? a : largest;
+  }
+  const float factor = largest > 0 && float_is_finite(largest) ? 1 / largest * 127 : 0;
+  for (std::size_t i = 0; i < n; ++i)
+    codes[i] = static_cast<std::int8_t>(
+        round_even_float(clamp_magnitude(RoundToF16::round(row[i]) * factor, 127)));
+  return largest;
+}
+
 template <class Round>
-constexpr GroupKernels kGroupKernels = {largest_magnitude, integers<Round>,     e4m3_scale<Round>,
-                                        e4m3<Round>,       nvfp4_factor<Round>, nvfp4<Round>,
-                                        mxfp4<Round>,      mxfp8<Round>};
+constexpr GroupKernels kGroupKernels = {
+    largest_magnitude, integers<Round>, e4m3_scale<Round>, e4m3<Round>, nvfp4_factor<Round>,
+    nvfp4<Round>,      mxfp4<Round>,    mxfp8<Round>,      four_bit,    eight_bit};
 
 /// By Precision.
 consteval GroupKernels group_kernels_of(Precision precision) {

@@ -10,6 +10,12 @@ namespace lq::kernels {
 enum class Precision : std::uint8_t { f32, f16, bf16 };
 inline constexpr int kPrecisionCount = 3;
 
+/// 16 values and how a number finds the nearest of them: `code[k]` where k thresholds are below it.
+struct FourBitCode {
+  float threshold[15];
+  std::uint8_t code[16];
+};
+
 /// Arithmetic of one precision on finite values. [n] are values of one row; groups are consecutive
 /// and divide n.
 struct GroupKernels {
@@ -34,6 +40,16 @@ struct GroupKernels {
   /// The same with E4M3 codes, [n].
   void (*mxfp8)(const float* row, std::size_t n, std::uint8_t* scales,
                 std::uint8_t* codes) noexcept;
+
+  // bitsandbytes (0.50): in binary32, the same for every precision.
+
+  /// The largest magnitude of each block of 64, [n / 64]; two codes a byte, high nibble first,
+  /// [n / 2].
+  void (*four_bit)(const float* x, std::size_t n, const FourBitCode& code, float* scales,
+                   std::uint8_t* packed) noexcept;
+  /// Codes of a row rounded to binary16 first, [n]; returns its largest magnitude then. value =
+  /// code * largest / 127.
+  float (*eight_bit)(const float* row, std::size_t n, std::int8_t* codes) noexcept;
 };
 /// 32-bit words that `n` codes of `bits` bits take.
 constexpr std::size_t packed_words(std::size_t n, int bits) {

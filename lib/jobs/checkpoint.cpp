@@ -85,6 +85,12 @@ OrderedJson original_config(const HfDirectory& source) {
   return config;
 }
 
+DType model_type(const CheckpointPlan& plan) {
+  for (const PlannedModule& module : plan.modules)
+    if (module.linear) return module.linear->type;
+  return DType::BF16;
+}
+
 /// What belongs to a model beside weights, their index and the configuration.
 std::vector<std::filesystem::path> other_files(const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> files;
@@ -179,6 +185,9 @@ CheckpointPlan make_checkpoint_plan(const HfDirectory& source, const CheckpointO
     const TensorInfo& tensor = source.tensors()[i];
     PlannedModule module{.source_index = i};
     const std::string name = is_weight(tensor) ? module_of(tensor) : tensor.name;
+    if (tensor.shape.size() > 2 && name.find("experts") != std::string::npos)
+      fail(ErrorKind::unsupported, source.file_of(i).string(), ": tensor ", quote(name), " ",
+           shape_text(tensor.shape), " holds several experts; schemes need a tensor for each");
     if (!is_weight(tensor)) {
       module.reason = "not a matrix";
     } else if (const std::string kept = kept_because(name); !kept.empty()) {
@@ -212,7 +221,7 @@ CheckpointPlan make_checkpoint_plan(const HfDirectory& source, const CheckpointO
   plan.ignored.push_back("lm_head");  // also where it is the embedding: engines look for the name
   find_fused(plan.modules);
   fill_files(plan, options.max_shard_bytes);
-  config["quantization_config"] = quantization_config(plan.scheme, plan.ignored);
+  config["quantization_config"] = quantization_config(plan.scheme, plan.ignored, model_type(plan));
   plan.config = config.dump(2) + "\n";
   plan.copied = other_files(source.directory());
   return plan;

@@ -1,5 +1,9 @@
 // Writes what a checkpoint plan says.
+#include <fcntl.h>
+#include <stdio.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <mutex>
@@ -10,6 +14,7 @@
 #include "lib/base/error.h"
 #include "lib/base/parallel.h"
 #include "lib/base/quote.h"
+#include "lib/io/descriptor.h"
 #include "lib/io/text_file.h"
 #include "lib/jobs/checkpoint.h"
 
@@ -46,23 +51,27 @@ class NewFolder {
 
   const fs::path& path() const { return path_; }
 
-  /// A folder of that name is put aside first, and removed when the new one has its place.
+  /// A folder of that name changes places with the new one and is then removed.
   void give_name(Existing existing) {
-    const fs::path old = output_.string() + ".lq-old";
     std::error_code error;
-    const bool replaces = existing == Existing::replace && fs::exists(output_, error);
-    if (replaces) fs::rename(output_, old, error);
-    if (!error) fs::rename(path_, output_, error);
-    if (error) {
-      std::error_code ignored;
-      if (replaces && !fs::exists(output_, ignored)) fs::rename(old, output_, ignored);
-      fail(ErrorKind::file, output_.string(), ": cannot create: ", error.message());
-    }
+    if (existing == Existing::replace && fs::exists(output_, error)) return exchange();
+    fs::rename(path_, output_, error);
+    if (error) fail(ErrorKind::file, output_.string(), ": cannot create: ", error.message());
     path_.clear();
-    if (replaces) fs::remove_all(old, error);
   }
 
  private:
+  void exchange() {
+    if (::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, output_.c_str(), RENAME_EXCHANGE) == 0)
+      return;  // the destructor removes what now has the temporary name
+    if (errno != EINVAL && errno != ENOSYS) fail_errno(output_.string(), "replace");
+    std::error_code error;  // a file system that cannot exchange
+    fs::remove_all(output_, error);
+    if (!error) fs::rename(path_, output_, error);
+    if (error) fail(ErrorKind::file, output_.string(), ": cannot replace: ", error.message());
+    path_.clear();
+  }
+
   fs::path output_, path_;
 };
 

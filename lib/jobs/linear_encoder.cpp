@@ -1,6 +1,7 @@
 #include "lib/jobs/linear_encoder.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "kernels/groups/groups.h"
@@ -92,8 +93,9 @@ void encode_blocks(const Chunk& c) {
     float largest = 0;
     for (std::uint64_t r = 0; r < c.n_rows; ++r)
       largest = std::max(largest, c.kernels.largest_magnitude(c.row(r) + at, n));
-    const float scale = c.kernels.e4m3_scale(largest);
-    scale_out = store_scale(c.linear.type, scale, scale_out);
+    const bool inverse = c.scheme.format == "fp8";  // whose scales are F32, 1 for zeros
+    const float scale = inverse && largest == 0 ? 1 : c.kernels.e4m3_scale(largest);
+    scale_out = store_scale(inverse ? DType::F32 : c.linear.type, scale, scale_out);
     for (std::uint64_t r = 0; r < c.n_rows; ++r)
       c.kernels.e4m3(c.row(r) + at, n, scale, codes + r * c.linear.cols + at);
   }
@@ -138,6 +140,86 @@ void encode_micro_groups(const Chunk& c) {
     std::memcpy(c.out[2], &factor, sizeof factor);
 }
 
+// Values of the 16 codes, from the QLoRA paper (arXiv:2305.14314) and from bitsandbytes.
+constexpr float kNf4[16] = {-1,
+                            -0.6961928009986877f,
+                            -0.5250730514526367f,
+                            -0.39491748809814453f,
+                            -0.28444138169288635f,
+                            -0.18477343022823334f,
+                            -0.09105003625154495f,
+                            0,
+                            0.07958029955625534f,
+                            0.16093020141124725f,
+                            0.24611230194568634f,
+                            0.33791524171829224f,
+                            0.44070982933044434f,
+                            0.5626170039176941f,
+                            0.7229568362236023f,
+                            1};
+constexpr float kFp4[16] = {0,
+                            0.0052083334885537624f,
+                            0.6666666865348816f,
+                            1,
+                            0.3333333432674408f,
+                            0.5f,
+                            0.1666666716337204f,
+                            0.25f,
+                            0,
+                            -0.0052083334885537624f,
+                            -0.6666666865348816f,
+                            -1,
+                            -0.3333333432674408f,
+                            -0.5f,
+                            -0.1666666716337204f,
+                            -0.25f};
+
+const float* values_of(WeightNumber number) {
+  return number == WeightNumber::bnb_nf4 ? kNf4 : kFp4;
+}
+
+kernels::FourBitCode four_bit_code(const float* values) {
+  kernels::FourBitCode code{};
+  for (int i = 0; i < 16; ++i) code.code[i] = static_cast<std::uint8_t>(i);
+  std::stable_sort(std::begin(code.code), std::end(code.code),
+                   [&](std::uint8_t a, std::uint8_t b) { return values[a] < values[b]; });
+  for (int i = 0; i < 15; ++i)
+    code.threshold[i] = (values[code.code[i]] + values[code.code[i + 1]]) / 2;
+  return code;
+}
+
+std::string quant_state(WeightNumber number, const Linear& linear) {
+  const char* name = number == WeightNumber::bnb_nf4 ? "nf4" : "fp4";
+  return std::string(R"({"quant_type": ")") + name + R"(", "blocksize": 64, "dtype": ")" +
+         torch_name(linear.type) + R"(", "shape": [)" + std::to_string(linear.rows) + ", " +
+         std::to_string(linear.cols) + "]}";
+}
+
+void encode_four_bit(const Chunk& c) {
+  const float* values = values_of(c.scheme.number);
+  const std::size_t n = c.n_rows * c.linear.cols;
+  std::vector<float> scales(n / 64);
+  c.kernels.four_bit(c.values, n, four_bit_code(values), scales.data(),
+                     reinterpret_cast<std::uint8_t*>(c.out[0]));
+  std::memcpy(c.out[1], scales.data(), scales.size() * sizeof(float));
+  if (c.first != 0) return;
+  std::memcpy(c.out[2], values, 16 * sizeof(float));
+  const std::string state = quant_state(c.scheme.number, c.linear);
+  std::memcpy(c.out[3], state.data(), state.size());
+}
+
+void encode_eight_bit(const Chunk& c) {
+  for (std::uint64_t r = 0; r < c.n_rows; ++r) {
+    const float largest = c.kernels.eight_bit(
+        c.row(r), c.cols(), reinterpret_cast<std::int8_t*>(c.out[0]) + r * c.linear.cols);
+    if (!std::isfinite(largest))
+      fail(ErrorKind::input, c.linear.module, ": row ", c.first + r,
+           " has values beyond those of binary16, which INT8 is made from");
+    std::memcpy(c.out[1] + r * sizeof largest, &largest, sizeof largest);
+  }
+  if (c.first == 0) *c.out[2] = std::byte{0};
+}
+
 }  // namespace
 
 LinearPart::Extent LinearPart::extent(std::uint64_t first, std::uint64_t last,
@@ -149,6 +231,10 @@ LinearPart::Extent LinearPart::extent(std::uint64_t first, std::uint64_t last,
 
 std::string LinearEncoder::refuses(const Linear& linear) const {
   if (scheme_.scales != ScalesOf::group) return {};
+  if (scheme_.format == "bitsandbytes")
+    return linear.rows * linear.cols % 64 == 0
+               ? ""
+               : std::to_string(linear.rows * linear.cols) + " values are not whole blocks of 64";
   const auto group = static_cast<std::uint64_t>(scheme_.group_size);
   if (linear.cols % group == 0) return {};
   return "rows of " + std::to_string(linear.cols) + " values are not whole groups of " +
@@ -173,6 +259,9 @@ std::vector<LinearPart> LinearEncoder::parts(const Linear& linear) const {
   const auto scale = [&] {
     if (scheme_.scales == ScalesOf::tensor)
       add("weight_scale", model_type, scale_bytes, {1}, 0);
+    else if (scheme_.format == "fp8")
+      add("weight_scale_inv", "F32", 4,
+          {up_to_multiple(rows, kBlock), up_to_multiple(cols, kBlock)}, 1);
     else if (scheme_.scales == ScalesOf::block)
       add("weight_scale", model_type, scale_bytes,
           {up_to_multiple(rows, kBlock), up_to_multiple(cols, kBlock)}, 1);
@@ -210,6 +299,20 @@ std::vector<LinearPart> LinearEncoder::parts(const Linear& linear) const {
       add("weight", "F8_E4M3", 1, {rows, cols}, kLinearChunk);
       add("weight_scale", "U8", 1, {rows, groups}, kLinearChunk);
       break;
+    case WeightNumber::bnb_nf4:
+    case WeightNumber::bnb_fp4:
+      add("weight", "U8", 1, {rows * cols / 2, 1}, kLinearChunk * cols / 2);
+      add("weight.absmax", "F32", 4, {rows * cols / 64}, kLinearChunk * cols / 64);
+      add("weight.quant_map", "F32", 4, {16}, 0);
+      add(scheme_.number == WeightNumber::bnb_nf4 ? "weight.quant_state.bitsandbytes__nf4"
+                                                  : "weight.quant_state.bitsandbytes__fp4",
+          "U8", 1, {quant_state(scheme_.number, linear).size()}, 0);
+      break;
+    case WeightNumber::bnb_int8:
+      add("weight", "I8", 1, {rows, cols}, kLinearChunk);
+      add("SCB", "F32", 4, {rows}, kLinearChunk);
+      add("weight_format", "U8", 1, {}, 0);
+      break;
   }
   return parts;
 }
@@ -217,9 +320,10 @@ std::vector<LinearPart> LinearEncoder::parts(const Linear& linear) const {
 void LinearEncoder::encode(const Linear& linear, std::uint64_t first, std::span<const float> values,
                            float largest, std::span<std::byte* const> out) const {
   LQ_ASSERT(first % kLinearChunk == 0 && values.size() % linear.cols == 0);
+  const Precision precision = scheme_.format == "fp8" ? Precision::f32 : precision_of(linear.type);
   const Chunk chunk{.scheme = scheme_,
                     .linear = linear,
-                    .kernels = kernels_.groups[static_cast<int>(precision_of(linear.type))],
+                    .kernels = kernels_.groups[static_cast<int>(precision)],
                     .first = first,
                     .n_rows = values.size() / linear.cols,
                     .values = values.data(),
@@ -230,6 +334,11 @@ void LinearEncoder::encode(const Linear& linear, std::uint64_t first, std::span<
       return encode_integers(chunk);
     case WeightNumber::e4m3:
       return encode_e4m3(chunk);
+    case WeightNumber::bnb_nf4:
+    case WeightNumber::bnb_fp4:
+      return encode_four_bit(chunk);
+    case WeightNumber::bnb_int8:
+      return encode_eight_bit(chunk);
     default:
       return encode_micro_groups(chunk);
   }

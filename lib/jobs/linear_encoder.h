@@ -21,7 +21,7 @@ struct Linear {
 
 /// A tensor that a matrix becomes, named "MODULE.SUFFIX".
 struct LinearPart {
-  std::string suffix;   ///< "weight_packed"
+  std::string suffix;   ///< "weight_packed", "weight.absmax"
   const char* storage;  ///< safetensors' name: "I32"
   std::vector<std::uint64_t> shape;
   std::uint64_t bytes;

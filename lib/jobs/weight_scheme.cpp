@@ -92,11 +92,40 @@ OrderedJson activation_arguments(ActivationScheme activations) {
   return nullptr;
 }
 
+OrderedJson bitsandbytes_config(const WeightScheme& scheme, const std::vector<std::string>& ignored,
+                                DType type) {
+  const bool four = scheme.number != WeightNumber::bnb_int8;
+  OrderedJson skipped = nullptr;  // the package leaves out lm_head by itself
+  if (ignored.size() > 1) skipped = ignored;
+  return {{"_load_in_4bit", four},
+          {"_load_in_8bit", !four},
+          {"bnb_4bit_compute_dtype", four ? torch_name(type) : "float32"},
+          {"bnb_4bit_quant_storage", "uint8"},
+          {"bnb_4bit_quant_type", scheme.number == WeightNumber::bnb_nf4 ? "nf4" : "fp4"},
+          {"bnb_4bit_use_double_quant", false},
+          {"llm_int8_enable_fp32_cpu_offload", false},
+          {"llm_int8_has_fp16_weight", false},
+          {"llm_int8_skip_modules", skipped},
+          {"llm_int8_threshold", 6.0},
+          {"load_in_4bit", four},
+          {"load_in_8bit", !four},
+          {"quant_method", "bitsandbytes"}};
+}
+
+OrderedJson fp8_config(const WeightScheme& scheme, const std::vector<std::string>& ignored) {
+  return {{"activation_scheme", "dynamic"},
+          {"fmt", "e4m3"},
+          {"modules_to_not_convert", ignored},
+          {"quant_method", "fp8"},
+          {"weight_block_size", {scheme.group_size, scheme.group_size}}};
+}
+
 }  // namespace
 
 double WeightScheme::bits_per_weight() const {
   if (scales != ScalesOf::group) return bits;
-  const double scale_bits = number == WeightNumber::integer ? 16 : 8;
+  const bool bitsandbytes = number == WeightNumber::bnb_nf4 || number == WeightNumber::bnb_fp4;
+  const double scale_bits = bitsandbytes ? 32 : number == WeightNumber::integer ? 16 : 8;
   return bits + (scale_bits + (symmetric ? 0 : bits)) / group_size;
 }
 
@@ -108,8 +137,14 @@ const WeightScheme* find_weight_scheme(std::string_view name) {
   return nullptr;
 }
 
-OrderedJson quantization_config(const WeightScheme& scheme,
-                                const std::vector<std::string>& ignored) {
+const char* torch_name(DType type) {
+  return type == DType::F16 ? "float16" : type == DType::F32 ? "float32" : "bfloat16";
+}
+
+OrderedJson quantization_config(const WeightScheme& scheme, const std::vector<std::string>& ignored,
+                                DType type) {
+  if (scheme.format == "bitsandbytes") return bitsandbytes_config(scheme, ignored, type);
+  if (scheme.format == "fp8") return fp8_config(scheme, ignored);
   const OrderedJson group = {{"format", scheme.format},
                              {"input_activations", activation_arguments(scheme.activations)},
                              {"output_activations", nullptr},

@@ -47,9 +47,9 @@ TEST_CASE("a checkpoint has the tensors and the configuration of the package's")
       const auto& expected = golden.at(pair.golden).at(model);
       const auto found = tensors_of(out);
       CHECK(found.size() == expected.at("tensors").size());
-      for (const auto& [name, digest] : found) {
-        CAPTURE(name);
-        CHECK(digest == expected.at("tensors").at(name)[2]);
+      for (const auto& tensor : found) {
+        CAPTURE(tensor.first);
+        CHECK(tensor.second == expected.at("tensors").at(tensor.first)[2]);
       }
       const auto config = nlohmann::json::parse(file_content(out / "config.json"));
       CHECK(config.at("quantization_config") == expected.at("quantization_config"));

@@ -1,5 +1,5 @@
-// Matrices stored for GPU engines against tensors that the compressed-tensors package made of the
-// same checkpoints.
+// Matrices stored for GPU engines against tensors that the packages which define the layouts made
+// of the same checkpoints.
 #include "lib/jobs/linear_encoder.h"
 
 #include <doctest/doctest.h>
@@ -45,6 +45,10 @@ constexpr GoldenScheme kGoldens[] = {
     {"ct_nvfp4a16", "NVFP4A16"},
     {"ct_mxfp4a16", "MXFP4A16"},
     {"ct_mxfp8", "MXFP8"},
+    {"fp8_block_inv", "FP8_BLOCK", 0, true, "fp8"},
+    {"bnb_nf4", "NF4"},
+    {"bnb_fp4", "FP4"},
+    {"bnb_int8", "INT8"},
 };
 
 WeightScheme scheme_of(const GoldenScheme& golden) {
@@ -116,13 +120,15 @@ std::vector<std::vector<std::byte>> encoded(const LinearEncoder& encoder, const 
 int compare(const GoldenScheme& golden, const Json& expected, const SafetensorsReader& source,
             const kernels::KernelTable& kernels) {
   const WeightScheme scheme = scheme_of(golden);
-  CHECK(Json::parse(quantization_config(scheme, {"lm_head"}).dump()) ==
+  CHECK(Json::parse(quantization_config(scheme, {"lm_head"}, DType::BF16).dump()) ==
         expected.at("quantization_config"));
   const LinearEncoder encoder(scheme, kernels);
   const auto all = matrices_of(source);
   const Json& tensors = expected.at("tensors");
   int n_compared = 0;
-  for (const auto& [module, matrix] : all) {
+  for (const auto& entry : all) {
+    const std::string& module = entry.first;
+    const Matrix& matrix = entry.second;
     if (tensors.contains(module + ".weight") &&
         tensors.at(module + ".weight")[0] == traits(matrix.linear.type).name)
       continue;  // stays as it is
@@ -146,7 +152,7 @@ int compare(const GoldenScheme& golden, const Json& expected, const SafetensorsR
 
 }  // namespace
 
-TEST_CASE("matrices for GPU engines are those of the compressed-tensors package") {
+TEST_CASE("matrices for GPU engines are those of the packages that define the layouts") {
   const auto path = test::testdata("golden/hf_layouts.json.zst");
   const Json goldens = parse_json(read_text(path), path);
   CHECK(goldens.size() == std::size(kGoldens));
@@ -155,7 +161,7 @@ TEST_CASE("matrices for GPU engines are those of the compressed-tensors package"
     const SafetensorsReader source(std::filesystem::path(
         test::testdata(std::string("models/toys/") + model + "/model.safetensors")));
     for (const GoldenScheme& golden : kGoldens) {
-      CAPTURE(golden.golden);
+      CAPTURE(std::string(golden.golden));
       for (const kernels::KernelSet& set : kernels::kernel_sets()) {
         if (!set.supported) continue;
         CAPTURE(std::string(set.table->name));
@@ -164,7 +170,7 @@ TEST_CASE("matrices for GPU engines are those of the compressed-tensors package"
       }
     }
   }
-  MESSAGE(n_compared << " tensors of " << std::size(kGoldens) << " schemes equal the package's");
+  MESSAGE(n_compared << " tensors of " << std::size(kGoldens) << " schemes equal the packages'");
   CHECK(n_compared > 1000);
 }
 
