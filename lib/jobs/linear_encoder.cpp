@@ -220,6 +220,67 @@ void encode_eight_bit(const Chunk& c) {
   if (c.first == 0) *c.out[2] = std::byte{0};
 }
 
+/// The parts of a matrix, in the order in which encode() gets their memory.
+struct PartList {
+  const WeightScheme& scheme;
+  const Linear& linear;
+  std::vector<LinearPart> parts = {};
+
+  /// `down` rows of the part are made of kLinearChunk rows of the matrix; 0: it comes at once.
+  void add(const char* suffix, const char* storage, std::uint64_t value_bytes,
+           std::vector<std::uint64_t> shape, std::uint64_t down) {
+    std::uint64_t bytes = value_bytes;
+    for (const std::uint64_t n : shape) bytes *= n;
+    const std::uint64_t row_bytes = shape.empty() || shape[0] == 0 ? 0 : bytes / shape[0];
+    parts.push_back({suffix, storage, std::move(shape), bytes, down * row_bytes});
+  }
+  std::uint64_t groups() const {
+    return scheme.scales == ScalesOf::group
+               ? linear.cols / static_cast<std::uint64_t>(scheme.group_size)
+               : 1;
+  }
+  void add_scale() {
+    const DTypeTraits& type = traits(linear.type);  // F32, F16 and BF16 are called alike here
+    const std::vector<std::uint64_t> blocks = {up_to_multiple(linear.rows, kBlock),
+                                               up_to_multiple(linear.cols, kBlock)};
+    if (scheme.format == "fp8")
+      add("weight_scale_inv", "F32", 4, blocks, 1);
+    else if (scheme.scales == ScalesOf::block)
+      add("weight_scale", type.name, type.bytes, blocks, 1);
+    else if (scheme.scales == ScalesOf::tensor)
+      add("weight_scale", type.name, type.bytes, {1}, 0);
+    else
+      add("weight_scale", type.name, type.bytes, {linear.rows, groups()}, kLinearChunk);
+  }
+  void add_integers() {
+    const auto words = [&](std::uint64_t n) -> std::uint64_t {
+      return kernels::packed_words(n, scheme.bits);
+    };
+    if (scheme.is_packed())
+      add("weight_packed", "I32", 4, {linear.rows, words(linear.cols)}, kLinearChunk);
+    else
+      add("weight", "I8", 1, {linear.rows, linear.cols}, kLinearChunk);
+    add_scale();
+    if (scheme.is_packed()) add("weight_shape", "I64", 8, {2}, 0);
+    if (!scheme.symmetric)
+      add("weight_zero_point", "I32", 4, {words(linear.rows), groups()}, words(kLinearChunk));
+  }
+  void add_micro_groups(const char* codes, const char* storage, const char* scale_storage) {
+    const auto per_byte = static_cast<std::uint64_t>(8 / scheme.bits);
+    add(codes, storage, 1, {linear.rows, linear.cols / per_byte}, kLinearChunk);
+    add("weight_scale", scale_storage, 1, {linear.rows, groups()}, kLinearChunk);
+  }
+  void add_four_bit() {
+    const std::uint64_t n = linear.rows * linear.cols, chunk = kLinearChunk * linear.cols;
+    add("weight", "U8", 1, {n / 2, 1}, chunk / 2);
+    add("weight.absmax", "F32", 4, {n / 64}, chunk / 64);
+    add("weight.quant_map", "F32", 4, {16}, 0);
+    add(scheme.number == WeightNumber::bnb_nf4 ? "weight.quant_state.bitsandbytes__nf4"
+                                               : "weight.quant_state.bitsandbytes__fp4",
+        "U8", 1, {quant_state(scheme.number, linear).size()}, 0);
+  }
+};
+
 }  // namespace
 
 LinearPart::Extent LinearPart::extent(std::uint64_t first, std::uint64_t last,
@@ -242,79 +303,36 @@ std::string LinearEncoder::refuses(const Linear& linear) const {
 }
 
 std::vector<LinearPart> LinearEncoder::parts(const Linear& linear) const {
-  const std::uint64_t rows = linear.rows, cols = linear.cols;
-  const char* model_type = traits(linear.type).name;  // F32, F16 and BF16 are called alike
-  const std::uint64_t scale_bytes = traits(linear.type).bytes;
-  std::vector<LinearPart> parts;
-  /// `down` rows of the part are made of kLinearChunk rows of the matrix; 0: it comes at once.
-  const auto add = [&](const char* suffix, const char* storage, std::uint64_t value_bytes,
-                       std::vector<std::uint64_t> shape, std::uint64_t down) {
-    std::uint64_t bytes = value_bytes;
-    for (const std::uint64_t n : shape) bytes *= n;
-    const std::uint64_t row_bytes = shape.empty() || shape[0] == 0 ? 0 : bytes / shape[0];
-    parts.push_back({suffix, storage, std::move(shape), bytes, down * row_bytes});
-  };
-  const std::uint64_t groups =
-      scheme_.scales == ScalesOf::group ? cols / static_cast<std::uint64_t>(scheme_.group_size) : 1;
-  const auto scale = [&] {
-    if (scheme_.scales == ScalesOf::tensor)
-      add("weight_scale", model_type, scale_bytes, {1}, 0);
-    else if (scheme_.format == "fp8")
-      add("weight_scale_inv", "F32", 4,
-          {up_to_multiple(rows, kBlock), up_to_multiple(cols, kBlock)}, 1);
-    else if (scheme_.scales == ScalesOf::block)
-      add("weight_scale", model_type, scale_bytes,
-          {up_to_multiple(rows, kBlock), up_to_multiple(cols, kBlock)}, 1);
-    else
-      add("weight_scale", model_type, scale_bytes, {rows, groups}, kLinearChunk);
-  };
-  const auto bits = static_cast<std::uint64_t>(scheme_.bits);
+  PartList list{.scheme = scheme_, .linear = linear};
   switch (scheme_.number) {
     case WeightNumber::integer:
-      if (scheme_.is_packed())
-        add("weight_packed", "I32", 4, {rows, kernels::packed_words(cols, scheme_.bits)},
-            kLinearChunk);
-      else
-        add("weight", "I8", 1, {rows, cols}, kLinearChunk);
-      scale();
-      if (scheme_.is_packed()) add("weight_shape", "I64", 8, {2}, 0);
-      if (!scheme_.symmetric)
-        add("weight_zero_point", "I32", 4, {kernels::packed_words(rows, scheme_.bits), groups},
-            kLinearChunk * bits / 32);
+      list.add_integers();
       break;
     case WeightNumber::e4m3:
-      add("weight", "F8_E4M3", 1, {rows, cols}, kLinearChunk);
-      scale();
+      list.add("weight", "F8_E4M3", 1, {linear.rows, linear.cols}, kLinearChunk);
+      list.add_scale();
       break;
     case WeightNumber::nvfp4:
-      add("weight_packed", "U8", 1, {rows, cols / 2}, kLinearChunk);
-      add("weight_scale", "F8_E4M3", 1, {rows, groups}, kLinearChunk);
-      add("weight_global_scale", "F32", 4, {1}, 0);
+      list.add_micro_groups("weight_packed", "U8", "F8_E4M3");
+      list.add("weight_global_scale", "F32", 4, {1}, 0);
       break;
     case WeightNumber::mxfp4:
-      add("weight_packed", "U8", 1, {rows, cols / 2}, kLinearChunk);
-      add("weight_scale", "U8", 1, {rows, groups}, kLinearChunk);
+      list.add_micro_groups("weight_packed", "U8", "U8");
       break;
     case WeightNumber::mxfp8:
-      add("weight", "F8_E4M3", 1, {rows, cols}, kLinearChunk);
-      add("weight_scale", "U8", 1, {rows, groups}, kLinearChunk);
+      list.add_micro_groups("weight", "F8_E4M3", "U8");
       break;
     case WeightNumber::bnb_nf4:
     case WeightNumber::bnb_fp4:
-      add("weight", "U8", 1, {rows * cols / 2, 1}, kLinearChunk * cols / 2);
-      add("weight.absmax", "F32", 4, {rows * cols / 64}, kLinearChunk * cols / 64);
-      add("weight.quant_map", "F32", 4, {16}, 0);
-      add(scheme_.number == WeightNumber::bnb_nf4 ? "weight.quant_state.bitsandbytes__nf4"
-                                                  : "weight.quant_state.bitsandbytes__fp4",
-          "U8", 1, {quant_state(scheme_.number, linear).size()}, 0);
+      list.add_four_bit();
       break;
     case WeightNumber::bnb_int8:
-      add("weight", "I8", 1, {rows, cols}, kLinearChunk);
-      add("SCB", "F32", 4, {rows}, kLinearChunk);
-      add("weight_format", "U8", 1, {}, 0);
+      list.add("weight", "I8", 1, {linear.rows, linear.cols}, kLinearChunk);
+      list.add("SCB", "F32", 4, {linear.rows}, kLinearChunk);
+      list.add("weight_format", "U8", 1, {}, 0);
       break;
   }
-  return parts;
+  return std::move(list.parts);
 }
 
 void LinearEncoder::encode(const Linear& linear, std::uint64_t first, std::span<const float> values,
