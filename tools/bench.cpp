@@ -22,7 +22,7 @@ struct Options {
   std::vector<int> n_prompt = {512}, n_generate = {128}, threads;
   int repetitions = 5;
   std::string output = "md";
-  bool no_hash = false;
+  bool exact = false, no_hash = false;
 } options;
 
 CLI::Option* add_list(CLI::App& app, const char* names, std::vector<int>& list, const char* help) {
@@ -48,6 +48,8 @@ void declare(CLI::App& app) {
   app.add_option("-o,--output", options.output, "form of the report; json is the same as --json")
       ->check(cli::choice({"md", "json"}))
       ->capture_default_str();
+  app.add_flag("--exact", options.exact,
+               "decode weights to binary32 instead of rounding activations to 8 bits");
   app.add_flag("--no-hash", options.no_hash, "leave out the SHA-256 of the model files");
 }
 
@@ -113,6 +115,7 @@ void execute(const cli::Context& context) {
                      .n_generate = options.n_generate,
                      .threads = options.threads,
                      .repetitions = options.repetitions,
+                     .exact = options.exact,
                      .hash = json && !options.no_hash};
   if (bench.threads.empty()) bench.threads = {available_threads()};
   const auto is_zero = [](int n) { return n == 0; };

@@ -100,7 +100,8 @@ std::optional<ImportanceMatrix> obtain_importance(const ImportanceArguments& arg
   if (!arguments.imatrix.empty()) return read_importance(arguments.imatrix);
   if (!arguments.measures()) return std::nullopt;
   const auto backend = make_cpu_backend(context.threads);
-  const Model model(model_path, *backend);
+  // What is measured are activations: they come from exact products.
+  const Model model(model_path, *backend, {.repack = false});
   ImportanceMatrix matrix =
       calibrate(model,
                 {.text = arguments.calibrate,

@@ -36,6 +36,7 @@ struct Options {
   int max_tokens = -1, context = 0;
   std::optional<std::string> kv_type;
   bool raw = false, show_prompt = false, stats = false, fail_on_truncate = false;
+  bool exact = false, no_repack = false;
   bool add_special = false, no_parse_special = false;
 } options;
 
@@ -112,6 +113,11 @@ void declare(CLI::App& app) {
   app.add_option("--kv-type", options.kv_type,
                  "numbers in the cache of keys and values; f16 by default, f32 with --logits")
       ->check(cli::choice({"f16", "f32"}));
+  app.add_flag("--exact", options.exact,
+               "decode weights to binary32 instead of rounding activations to 8 bits: slower");
+  app.add_flag(
+      "--no-repack", options.no_repack,
+      "use weights where the file is mapped, as --exact does: for models larger than memory");
   app.add_flag("--stats", options.stats, "show token counts and speeds on standard error");
   app.add_flag("--fail-on-truncate", options.fail_on_truncate,
                "exit with status 7 when a limit cut the answer");
@@ -214,7 +220,8 @@ void execute(const cli::Context& context) {
   const ConversationOptions templates = conversation_options();
   const auto start = std::chrono::steady_clock::now();
   const auto backend = make_backend(options.device, context.threads);
-  const Model model(options.model, *backend);
+  const Model model(options.model, *backend,
+                    {.repack = !options.exact && !options.no_repack, .monitor = &context.monitor});
   if (options.logits)
     return cli::print(logits_of(model, read_text(*options.logits), shown_name(*options.logits),
                                 kv_type, context.monitor)

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/blocks/importance.h"
+#include "kernels/blocks/panel_form.h"
 #include "kernels/blocks/scale_search.h"
 
 namespace lq::kernels {
@@ -23,6 +24,15 @@ LQ_HD int group_scale(const AffineGroups& g, int j) {
 }
 LQ_HD int group_min(const AffineGroups& g, int j) {
   return j < 4 ? g.packed[j + 4] & 63 : (g.packed[j + 4] >> 4) | ((g.packed[j] >> 6) << 4);
+}
+/// All but the codes.
+LQ_HD void take_apart(const AffineGroups& g, NestedParts& out) {
+  out.scale = g.scale;
+  out.min = g.min;
+  for (int j = 0; j < AffineGroups::kGroups; ++j) {
+    out.group_scale[j] = static_cast<std::int8_t>(group_scale(g, j));
+    out.group_min[j] = static_cast<std::uint8_t>(group_min(g, j));
+  }
 }
 /// kMax: the largest code of the type. Changes `scale` and `min` where the type clamps them.
 template <int kMax>

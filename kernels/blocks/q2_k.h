@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/blocks/importance.h"
+#include "kernels/blocks/panel_form.h"
 #include "kernels/blocks/scale_search.h"
 #include "kernels/blocks/two_bits.h"
 
@@ -10,6 +11,8 @@ namespace lq::kernels {
 
 struct [[gnu::packed]] BlockQ2_K {
   static constexpr int kValues = 256;
+  static constexpr PanelForm kPanel{
+      .low_bits = 2, .group = 16, .nested = true, .mins = true, .nibble_scales = true};
   static constexpr int kGroup = 16;  ///< values under one scale and minimum
   static constexpr int kGroups = 16;
   std::uint8_t scale_min[kGroups];  ///< of a group: scale in the low nibble, minimum in the high
@@ -88,6 +91,17 @@ LQ_HD void encode(const float* x, const Importance& hints, BlockQ2_K& b) {
           static_cast<std::uint8_t>(clamp_int(round_even((x[i] + group_min) / group_scale), 0, 3));
   }
   store_codes(code, b);
+}
+
+LQ_HD void take_apart(const BlockQ2_K& b, NestedParts& out) {
+  out.scale = b.scale;
+  out.min = b.min;
+  for (int j = 0; j < BlockQ2_K::kGroups; ++j) {
+    out.group_scale[j] = static_cast<std::int8_t>(b.scale_min[j] & 15);
+    out.group_min[j] = b.scale_min[j] >> 4;
+  }
+  for (int i = 0; i < BlockQ2_K::kValues; ++i)
+    out.code[i] = static_cast<std::uint8_t>(two_bits(b.code, i));
 }
 
 LQ_HD bool valid(const BlockQ2_K& b) { return half_is_finite(b.scale) && half_is_finite(b.min); }

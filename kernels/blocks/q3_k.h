@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/blocks/importance.h"
+#include "kernels/blocks/panel_form.h"
 #include "kernels/blocks/scale_search.h"
 #include "kernels/blocks/two_bits.h"
 
@@ -10,6 +11,8 @@ namespace lq::kernels {
 
 struct [[gnu::packed]] BlockQ3_K {
   static constexpr int kValues = 256;
+  static constexpr PanelForm kPanel{
+      .low_bits = 2, .high_bits = 1, .group = 16, .zero = 4, .nested = true, .signed_scales = true};
   static constexpr int kGroup = 16;  ///< values under one scale
   static constexpr int kGroups = 16;
   std::uint8_t high[32];         ///< bit i / 32 of high[i % 32]: bit 2 of code i
@@ -104,6 +107,16 @@ LQ_HD void encode(const float* x, const Importance& hints, BlockQ3_K& b) {
       code[i] = static_cast<std::uint8_t>(clamp_int(round_even(x[i] / step), -4, 3) + 4);
   }
   store_codes(code, b);
+}
+
+LQ_HD void take_apart(const BlockQ3_K& b, NestedParts& out) {
+  out.scale = b.scale;
+  for (int j = 0; j < BlockQ3_K::kGroups; ++j)
+    out.group_scale[j] = static_cast<std::int8_t>(group_scale(b, j) - 32);
+  for (int t = 0; t < 8; ++t)
+    for (int l = 0; l < 32; ++l)
+      out.code[32 * t + l] =
+          static_cast<std::uint8_t>(two_bits(b.code, 32 * t + l) | (((b.high[l] >> t) & 1) << 2));
 }
 
 LQ_HD bool valid(const BlockQ3_K& b) { return half_is_finite(b.scale); }

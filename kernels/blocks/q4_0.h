@@ -4,12 +4,14 @@
 
 #include "kernels/blocks/importance.h"
 #include "kernels/blocks/nibbles.h"
+#include "kernels/blocks/panel_form.h"
 #include "kernels/blocks/scale_search.h"
 
 namespace lq::kernels {
 
 struct [[gnu::packed]] BlockQ4_0 {
   static constexpr int kValues = 32;
+  static constexpr PanelForm kPanel{.low_bits = 4, .group = 32, .zero = 8};
   std::uint16_t scale;    ///< binary16; value[i] = (code[i] - 8) * scale
   std::uint8_t code[16];  ///< code[j]: value j in the low nibble, value j + 16 in the high one
 };
@@ -41,6 +43,12 @@ LQ_HD void encode(const float* x, const Importance& hints, BlockQ4_0& b) {
   }
   b.scale = float_to_half(scale);
   store_codes(code, b);
+}
+
+LQ_HD void take_apart(const BlockQ4_0& b, FlatParts& out) {
+  out.scale = b.scale;
+  for (int i = 0; i < BlockQ4_0::kValues; ++i)
+    out.code[i] = static_cast<std::uint8_t>(nibble(b.code, i));
 }
 
 LQ_HD bool valid(const BlockQ4_0& b) { return half_is_finite(b.scale); }

@@ -3,11 +3,13 @@
 #include <cstdint>
 
 #include "kernels/blocks/affine_groups.h"
+#include "kernels/blocks/panel_form.h"
 
 namespace lq::kernels {
 
 struct [[gnu::packed]] BlockQ4_K {
   static constexpr int kValues = 256;
+  static constexpr PanelForm kPanel{.low_bits = 4, .group = 32, .nested = true, .mins = true};
   AffineGroups groups;     ///< 8 groups of 32
   std::uint8_t code[128];  ///< [32 c + l]: values 64 c + l (low nibble) and 64 c + 32 + l (high)
 };
@@ -32,6 +34,15 @@ LQ_HD void encode(const float* x, const Importance& hints, BlockQ4_K& b) {
   std::uint8_t code[BlockQ4_K::kValues];
   encode_groups<15>(x, hints, q4_k_candidates(), b.groups, code);
   store_codes(code, b);
+}
+
+LQ_HD void take_apart(const BlockQ4_K& b, NestedParts& out) {
+  take_apart(b.groups, out);
+  for (int c = 0; c < 4; ++c)
+    for (int l = 0; l < 32; ++l) {
+      out.code[64 * c + l] = b.code[32 * c + l] & 15;
+      out.code[64 * c + 32 + l] = b.code[32 * c + l] >> 4;
+    }
 }
 
 LQ_HD bool valid(const BlockQ4_K& b) { return valid(b.groups); }

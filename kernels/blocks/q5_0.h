@@ -4,12 +4,14 @@
 
 #include "kernels/blocks/importance.h"
 #include "kernels/blocks/nibbles.h"
+#include "kernels/blocks/panel_form.h"
 #include "kernels/blocks/scale_search.h"
 
 namespace lq::kernels {
 
 struct [[gnu::packed]] BlockQ5_0 {
   static constexpr int kValues = 32;
+  static constexpr PanelForm kPanel{.low_bits = 4, .high_bits = 1, .group = 32, .zero = 16};
   std::uint16_t scale;    ///< binary16; value[i] = (code[i] - 16) * scale
   std::uint8_t high[4];   ///< bit i % 8 of high[i / 8]: bit 4 of code i
   std::uint8_t code[16];  ///< low 4 bits: code j in the low nibble of [j], code j + 16 in the high
@@ -45,6 +47,12 @@ LQ_HD void encode(const float* x, const Importance& hints, BlockQ5_0& b) {
   }
   b.scale = float_to_half(scale);
   store_codes(code, b);
+}
+
+LQ_HD void take_apart(const BlockQ5_0& b, FlatParts& out) {
+  out.scale = b.scale;
+  for (int i = 0; i < BlockQ5_0::kValues; ++i)
+    out.code[i] = static_cast<std::uint8_t>(nibble(b.code, i) | fifth_bit(b.high, i));
 }
 
 LQ_HD bool valid(const BlockQ5_0& b) { return half_is_finite(b.scale); }

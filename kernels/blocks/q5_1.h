@@ -4,12 +4,14 @@
 
 #include "kernels/blocks/importance.h"
 #include "kernels/blocks/nibbles.h"
+#include "kernels/blocks/panel_form.h"
 #include "kernels/blocks/scale_search.h"
 
 namespace lq::kernels {
 
 struct [[gnu::packed]] BlockQ5_1 {
   static constexpr int kValues = 32;
+  static constexpr PanelForm kPanel{.low_bits = 4, .high_bits = 1, .group = 32, .mins = true};
   std::uint16_t scale;    ///< binary16; value[i] = code[i] * scale + low
   std::uint16_t low;      ///< binary16
   std::uint8_t high[4];   ///< bit i % 8 of high[i / 8]: bit 4 of code i
@@ -44,6 +46,13 @@ LQ_HD void encode(const float* x, const Importance& hints, BlockQ5_1& b) {
   b.scale = float_to_half(range.scale);
   b.low = float_to_half(range.low);
   store_codes(code, b);
+}
+
+LQ_HD void take_apart(const BlockQ5_1& b, FlatParts& out) {
+  out.scale = b.scale;
+  out.low = b.low;
+  for (int i = 0; i < BlockQ5_1::kValues; ++i)
+    out.code[i] = static_cast<std::uint8_t>(nibble(b.code, i) | fifth_bit(b.high, i));
 }
 
 LQ_HD bool valid(const BlockQ5_1& b) { return half_is_finite(b.scale) && half_is_finite(b.low); }

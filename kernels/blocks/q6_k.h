@@ -3,12 +3,19 @@
 #include <cstdint>
 
 #include "kernels/blocks/importance.h"
+#include "kernels/blocks/panel_form.h"
 #include "kernels/blocks/scale_search.h"
 
 namespace lq::kernels {
 
 struct [[gnu::packed]] BlockQ6_K {
   static constexpr int kValues = 256;
+  static constexpr PanelForm kPanel{.low_bits = 4,
+                                    .high_bits = 2,
+                                    .group = 16,
+                                    .zero = 32,
+                                    .nested = true,
+                                    .signed_scales = true};
   static constexpr int kGroup = 16;  ///< values under one scale
   static constexpr int kGroups = 16;
   std::uint8_t low[128];  ///< low 4 bits of the codes: code_of() below
@@ -84,6 +91,20 @@ LQ_HD void encode(const float* x, const Importance& hints, BlockQ6_K& b) {
       code[i] = static_cast<std::uint8_t>(clamp_int(round_even(x[i] / step), -32, 31) + 32);
   }
   store_codes(code, b);
+}
+
+LQ_HD void take_apart(const BlockQ6_K& b, NestedParts& out) {
+  out.scale = b.scale;
+  for (int j = 0; j < BlockQ6_K::kGroups; ++j) out.group_scale[j] = b.group_scale[j];
+  for (int c = 0; c < 2; ++c)
+    for (int l = 0; l < 32; ++l) {
+      const int even = b.low[64 * c + l], odd = b.low[64 * c + 32 + l], high = b.high[32 * c + l];
+      std::uint8_t* const code = out.code + 128 * c + l;
+      code[0] = static_cast<std::uint8_t>((even & 15) | ((high & 3) << 4));
+      code[32] = static_cast<std::uint8_t>((odd & 15) | ((high & 12) << 2));
+      code[64] = static_cast<std::uint8_t>((even >> 4) | (high & 48));
+      code[96] = static_cast<std::uint8_t>((odd >> 4) | ((high & 192) >> 2));
+    }
 }
 
 LQ_HD bool valid(const BlockQ6_K& b) { return half_is_finite(b.scale); }

@@ -6,6 +6,8 @@
 #include "kernels/cpu/ops/encode_table.h"
 #include "kernels/cpu/ops/lanes_avx2.h"
 #include "kernels/cpu/ops/matmul_avx2.h"
+#include "kernels/cpu/ops/panel_matmul.h"
+#include "kernels/cpu/ops/panel_products_avx2.h"
 #include "kernels/groups/group_functions.h"
 
 namespace lq::kernels {
@@ -103,6 +105,7 @@ consteval KernelTable make_table() {
   table.matmul[static_cast<int>(DType::Q4_K)] = matmul_avx2<BlockQ4_K>;
   table.matmul[static_cast<int>(DType::Q5_K)] = matmul_avx2<BlockQ5_K>;
   table.matmul[static_cast<int>(DType::Q6_K)] = matmul_avx2<BlockQ6_K>;
+  table.panels = panel_kernels_of<PanelsAvx2>();
   table.rms_norm = rms_norm_avx2;
   table.silu_multiply = silu_multiply_avx2;
   table.add = add_avx2;

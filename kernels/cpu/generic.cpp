@@ -5,6 +5,7 @@
 #include "kernels/blocks/all_blocks.h"
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/groups/group_functions.h"
+#include "kernels/panels/plain_panels.h"
 
 namespace lq::kernels {
 namespace {
@@ -129,6 +130,7 @@ consteval KernelTable make_table() {
 #include "kernels/blocks/dtypes.def"
 #undef LQ_DTYPE
 #undef LQ_STORAGE
+  table.panels = plain_panel_kernels();
   table.rms_norm = rms_norm_generic;
   table.silu_multiply = silu_multiply_generic;
   table.add = add_generic;

@@ -33,6 +33,7 @@ KernelTable filled_from(KernelTable table, const KernelTable& below) {
   }
   for (int i = 0; i < kPrecisionCount; ++i)
     if (!table.groups[i].integers) table.groups[i] = below.groups[i];
+  if (table.panels.widest_tile == 0) table.panels = below.panels;
   fill(table.all_finite, below.all_finite);
   fill(table.rms_norm, below.rms_norm);
   fill(table.silu_multiply, below.silu_multiply);

@@ -7,6 +7,7 @@
 
 #include "kernels/blocks/dtype.h"
 #include "kernels/groups/groups.h"
+#include "kernels/panels/panels.h"
 
 namespace lq::kernels {
 
@@ -49,6 +50,7 @@ using DecodeFn = decltype(DTypeTraits::decode);
 struct KernelTable {
   const char* name;                   ///< for LQ_CPU_ISA and reports, e.g. "avx2"
   MatmulFn matmul[kDTypeCount] = {};  ///< null for types without a codec
+  PanelKernels panels;                ///< products of 8-bit activations with integer codes
   /// DTypeTraits::encode with the same bytes, for every row of finite values.
   EncodeFn encode[kDTypeCount] = {};
   /// DTypeTraits::decode with the same bits; a NaN may become another.

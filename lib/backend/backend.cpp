@@ -6,6 +6,8 @@
 
 namespace lq {
 
+std::unique_ptr<Buffer> Backend::repack(WeightView&) { return nullptr; }
+
 void Backend::qkv(const QkvStage& s) {
   rms_norm(s.x, s.norm, s.eps, s.x.cols, s.normed);
   matmul(s.query, s.normed, s.q);

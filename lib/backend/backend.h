@@ -18,11 +18,13 @@ class Buffer {
   virtual std::size_t size() const = 0;
 };
 
-/// A stored weight where the backend can read it: [rows][cols] blocks of `type`, rows contiguous.
+/// A weight where the backend can read it: [rows][cols] blocks of `type`, rows contiguous, or what
+/// the backend made of them.
 struct WeightView {
   DType type = DType::F32;
   const std::byte* data = nullptr;
   int rows = 0, cols = 0;
+  bool in_panels = false;  ///< as Backend::repack returned it: for products only
   explicit operator bool() const { return data != nullptr; }
 };
 
@@ -116,6 +118,9 @@ class Backend {
   virtual std::unique_ptr<Buffer> allocate(std::size_t n_bytes) = 0;  ///< zeroed; Error(resource)
   /// True when weights can be used where the file is mapped.
   virtual bool reads_host_memory() const = 0;
+  /// Makes the form of a weight that products are fastest with: points `weight` to it and returns
+  /// its memory, whole and apart from what was stored. Null: as stored is best. Error(resource).
+  virtual std::unique_ptr<Buffer> repack(WeightView& weight);
   virtual void copy_in(std::span<const std::byte> host, std::byte* device) = 0;
   virtual void copy_out(const std::byte* device, std::span<std::byte> host) = 0;
   virtual void synchronize() = 0;

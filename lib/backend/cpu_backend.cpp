@@ -1,9 +1,5 @@
 // The CPU backend: splits operations among threads; the arithmetic is in kernels/cpu.
-#include <unistd.h>
-
 #include <algorithm>
-#include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -11,63 +7,37 @@
 #include "kernels/cpu/kernel_table.h"
 #include "lib/backend/backend.h"
 #include "lib/backend/cpu_kernels.h"
+#include "lib/backend/cpu_products.h"
+#include "lib/backend/host_buffer.h"
 #include "lib/backend/rope_table.h"
 #include "lib/base/error.h"
 #include "lib/base/parallel.h"
+#include "lib/base/thread_pool.h"
 
 namespace lq {
 namespace {
 
 using kernels::KernelTable;
 
-/// Operations over fewer values (matrix products: over fewer products) than this stay on the
-/// calling thread: waking the others takes longer.
-constexpr std::size_t kWorthSharing = 32768;
-
-std::size_t size_of(int n) { return static_cast<std::size_t>(n); }
+/// Operations over fewer values than this stay on the calling thread.
+constexpr std::size_t kWorthSharing = 16384;
 
 float* row(const View& view, std::ptrdiff_t i) { return view.data + i * view.cols; }
 
 std::size_t count(const View& view) { return size_of(view.rows) * size_of(view.cols); }
 
-/// Zeroed pages come from the system when they are first touched; data() is a multiple of 64.
-class HostBuffer final : public Buffer {
- public:
-  explicit HostBuffer(std::size_t n_bytes) : size_(n_bytes) {
-    constexpr std::size_t kAlignment = 64;
-    // The system would grant more than there is and end the process when it is used.
-    const std::size_t installed = static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) *
-                                  static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE));
-    if (n_bytes < installed)
-      memory_.reset(static_cast<std::byte*>(std::calloc(n_bytes + kAlignment, 1)));
-    if (!memory_)
-      fail(ErrorKind::resource, "out of memory: ", n_bytes, " bytes wanted, ", installed,
-           " bytes installed");
-    const auto address = reinterpret_cast<std::uintptr_t>(memory_.get());
-    data_ = memory_.get() + (kAlignment - address % kAlignment) % kAlignment;
-  }
-  std::byte* data() override { return data_; }
-  std::size_t size() const override { return size_; }
-
- private:
-  struct Free {
-    void operator()(std::byte* memory) const { std::free(memory); }
-  };
-  std::unique_ptr<std::byte, Free> memory_;
-  std::byte* data_ = nullptr;
-  std::size_t size_ = 0;
-};
-
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(int threads, const KernelTable& table) : threads_(threads), table_(table) {}
+  CpuBackend(int threads, const KernelTable& table)
+      : pool_(threads), table_(table), products_(pool_, table) {}
 
   std::string_view name() const override { return "cpu"; }
   std::string_view instruction_set() const override { return table_.name; }
   std::unique_ptr<Buffer> allocate(std::size_t n_bytes) override {
-    return std::make_unique<HostBuffer>(n_bytes);
+    return make_host_buffer(n_bytes);
   }
   bool reads_host_memory() const override { return true; }
+  std::unique_ptr<Buffer> repack(WeightView& weight) override;
   void copy_in(std::span<const std::byte> host, std::byte* device) override {
     if (!host.empty()) std::memcpy(device, host.data(), host.size());
   }
@@ -90,24 +60,25 @@ class CpuBackend final : public Backend {
   void qkv(const QkvStage& stage) override;
   void project(const ProjectStage& stage) override;
   void gated_up(const GatedUpStage& stage) override;
+  void head(const HeadStage& stage) override;
 
  private:
   /// Calls body(begin, end) on parts of [0, n) on the threads; alone when `values` are few.
   template <class Body>
-  void share(int n, std::size_t values, const Body& body) const {
-    parallel_ranges(n, 1, values < kWorthSharing ? 1 : threads_, body);
+  void share(int n, std::size_t values, const Body& body) {
+    const int parts = values < kWorthSharing ? 1 : std::min(n, 2 * pool_.threads());
+    pool_.run(parts, [&](int i, int) {
+      const auto at = [&](int part) { return static_cast<std::int64_t>(n) * part / parts; };
+      body(static_cast<std::ptrdiff_t>(at(i)), static_cast<std::ptrdiff_t>(at(i + 1)));
+    });
   }
-  /// Calls body(begin, end) on parts of n_rows rows of matrices that are multiplied by x.
-  template <class Body>
-  void share_rows(int n_rows, View x, const Body& body) const;
-  /// Rows [begin, end) of y = W x.
-  void matmul_rows(const WeightView& w, View x, View y, int begin, int end) const;
 
   /// Writes the n values of a head at one position of a cache.
   void store(const float* x, std::size_t n, std::size_t place, DType type, void* pool) const;
 
-  int threads_;
+  ThreadPool pool_;
   const KernelTable& table_;
+  CpuProducts products_;
   RopeTable rope_table_;
 };
 
@@ -121,43 +92,30 @@ void CpuBackend::embed(const WeightView& table, std::span<const std::int32_t> to
   });
 }
 
-template <class Body>
-void CpuBackend::share_rows(int n_rows, View x, const Body& body) const {
-  constexpr int kGrain = 16;  // rows that kernels take at a time
-  if (threads_ == 1 || size_of(n_rows) * count(x) < kWorthSharing) return body(0, n_rows);
-  if (x.rows == 1) {
-    return parallel_ranges(n_rows, kGrain, threads_, [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
-      body(static_cast<int>(begin), static_cast<int>(end));
-    });
-  }
-  // Parts small enough that a thread that is held up does not hold up the others for long.
-  constexpr int kPartsPerThread = 4, kSmallest = 64;
-  int part =
-      std::max(n_rows / (threads_ * kPartsPerThread), std::min(kSmallest, n_rows / threads_));
-  part = std::max(kGrain, part / kGrain * kGrain);
-  parallel_for((n_rows + part - 1) / part, threads_, [&](std::ptrdiff_t i) {
-    const int begin = static_cast<int>(i) * part;
-    body(begin, std::min(begin + part, n_rows));
-  });
-}
-
-void CpuBackend::matmul_rows(const WeightView& w, View x, View y, int begin, int end) const {
-  table_.matmul[static_cast<int>(w.type)]({
-      .w = w.data,
-      .row_bytes = traits(w.type).row_bytes(size_of(w.cols)),
-      .cols = w.cols,
-      .row_begin = begin,
-      .row_end = end,
-      .x = x.data,
-      .x_stride = size_of(x.cols),
-      .y = y.data,
-      .y_stride = size_of(y.cols),
-      .n_tokens = x.rows,
-  });
-}
-
 void CpuBackend::matmul(const WeightView& w, View x, View y) {
-  share_rows(w.rows, x, [&](int begin, int end) { matmul_rows(w, x, y, begin, end); });
+  const Product product{&w, y};
+  products_.run({.x = x}, {&product, 1}, [](int, RowRange) {});
+}
+
+std::unique_ptr<Buffer> CpuBackend::repack(WeightView& weight) {
+  const auto encode = table_.panels.encode[index_of(weight.type)];
+  if (!encode || weight.in_panels) return nullptr;
+  const std::size_t panel_bytes = kernels::panel_traits(weight.type).panel_bytes(weight.cols);
+  const std::size_t row_bytes = traits(weight.type).row_bytes(size_of(weight.cols));
+  const int n_panels = (weight.rows + kernels::kPanelRows - 1) / kernels::kPanelRows;
+  auto memory = make_host_buffer(panel_bytes * size_of(n_panels));
+  share(n_panels, size_of(weight.rows) * size_of(weight.cols),
+        [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
+          for (std::ptrdiff_t p = begin; p < end; ++p) {
+            const int first = static_cast<int>(p) * kernels::kPanelRows;
+            encode(weight.data + size_of(first) * row_bytes, row_bytes,
+                   std::min(weight.rows - first, kernels::kPanelRows), weight.cols,
+                   memory->data() + static_cast<std::size_t>(p) * panel_bytes);
+          }
+        });
+  weight.data = memory->data();
+  weight.in_panels = true;
+  return memory;
 }
 
 void CpuBackend::rms_norm(View x, const float* weight, float eps, int group, View y) {
@@ -239,8 +197,12 @@ void CpuBackend::attention(const AttentionStage& s) {
   };
   // Later tokens see more positions, so tasks are handed out one by one.
   const std::size_t work = count(s.q) * size_of(s.first_position + s.q.rows);
-  parallel_for(static_cast<std::ptrdiff_t>(s.q.rows) * s.n_kv_heads,
-               work < kWorthSharing ? 1 : threads_, attend);
+  const int n_tasks = s.q.rows * s.n_kv_heads;
+  if (work < kWorthSharing) {
+    for (int i = 0; i < n_tasks; ++i) attend(i);
+  } else {
+    pool_.run(n_tasks, [&](int i, int) { attend(i); });
+  }
 }
 
 void CpuBackend::silu_multiply(View gate, View up, View y) {
@@ -257,29 +219,18 @@ void CpuBackend::add(View x, View y) {
   });
 }
 
-/// One pass over the threads for the three projections; the rest is shared only for many tokens.
+/// One job for the three projections; the rest is shared only for many tokens.
 void CpuBackend::qkv(const QkvStage& s) {
-  rms_norm(s.x, s.norm, s.eps, s.x.cols, s.normed);
-  struct Part {
-    const WeightView& w;
-    const float* bias;
-    const View& y;
-  };
-  const Part parts[] = {
-      {s.query, s.query_bias, s.q}, {s.key, s.key_bias, s.k}, {s.value, s.value_bias, s.v}};
-  share_rows(s.query.rows + s.key.rows + s.value.rows, s.normed, [&](int begin, int end) {
-    int first = 0;  // of the part's rows, among all
-    for (const Part& part : parts) {
-      const int from = std::max(begin - first, 0), to = std::min(end - first, part.w.rows);
-      if (from < to) {
-        matmul_rows(part.w, s.normed, part.y, from, to);
-        if (part.bias)
-          for (int t = 0; t < part.y.rows; ++t)
-            table_.add(part.bias + from, size_of(to - from), row(part.y, t) + from);
-      }
-      first += part.w.rows;
-    }
-  });
+  const Product products[] = {{&s.query, s.q}, {&s.key, s.k}, {&s.value, s.v}};
+  const float* const biases[] = {s.query_bias, s.key_bias, s.value_bias};
+  products_.run({.x = s.x, .norm = s.norm, .eps = s.eps, .normed = s.normed}, products,
+                [&](int i, RowRange rows) {
+                  const float* const bias = biases[i];
+                  const View& y = products[i].y;
+                  for (int t = 0; bias && t < y.rows; ++t)
+                    table_.add(bias + rows.begin, size_of(rows.end - rows.begin),
+                               row(y, t) + rows.begin);
+                });
   if (s.query_norm) rms_norm(s.q, s.query_norm, s.eps, s.head_dim, s.q);
   if (s.key_norm) rms_norm(s.k, s.key_norm, s.eps, s.head_dim, s.k);
   rope(s.q, s.head_dim, s.rope, s.first_position);
@@ -288,25 +239,33 @@ void CpuBackend::qkv(const QkvStage& s) {
 }
 
 void CpuBackend::project(const ProjectStage& s) {
-  share_rows(s.weight.rows, s.in, [&](int begin, int end) {
-    matmul_rows(s.weight, s.in, s.scratch, begin, end);
-    const std::size_t n = size_of(end - begin);
+  const Product product{&s.weight, s.scratch};
+  products_.run({.x = s.in}, {&product, 1}, [&](int, RowRange rows) {
+    const std::size_t n = size_of(rows.end - rows.begin);
     for (int t = 0; t < s.in.rows; ++t) {
-      if (s.bias) table_.add(s.bias + begin, n, row(s.scratch, t) + begin);
-      table_.add(row(s.scratch, t) + begin, n, row(s.x, t) + begin);
+      float* const result = row(s.scratch, t) + rows.begin;
+      if (s.bias) table_.add(s.bias + rows.begin, n, result);
+      table_.add(result, n, row(s.x, t) + rows.begin);
     }
   });
 }
 
 void CpuBackend::gated_up(const GatedUpStage& s) {
-  rms_norm(s.x, s.norm, s.eps, s.x.cols, s.normed);
-  share_rows(s.gate.rows, s.normed, [&](int begin, int end) {
-    matmul_rows(s.gate, s.normed, s.gate_out, begin, end);
-    matmul_rows(s.up, s.normed, s.up_out, begin, end);
-    for (int t = 0; t < s.x.rows; ++t)
-      table_.silu_multiply(row(s.gate_out, t) + begin, row(s.up_out, t) + begin,
-                           size_of(end - begin), row(s.gate_out, t) + begin);
-  });
+  const Product products[] = {{&s.gate, s.gate_out}, {&s.up, s.up_out}};
+  products_.run_together({.x = s.x, .norm = s.norm, .eps = s.eps, .normed = s.normed}, products,
+                         [&](RowRange rows) {
+                           for (int t = 0; t < s.x.rows; ++t) {
+                             float* const gate = row(s.gate_out, t) + rows.begin;
+                             table_.silu_multiply(gate, row(s.up_out, t) + rows.begin,
+                                                  size_of(rows.end - rows.begin), gate);
+                           }
+                         });
+}
+
+void CpuBackend::head(const HeadStage& s) {
+  const Product product{&s.weight, s.logits};
+  products_.run({.x = s.x, .norm = s.norm, .eps = s.eps, .normed = s.normed}, {&product, 1},
+                [](int, RowRange) {});
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 
 namespace lq {
 
-Model::Model(const std::filesystem::path& path, Backend& backend)
+Model::Model(const std::filesystem::path& path, Backend& backend, const LoadOptions& options)
     : backend_(backend), source_(open_source(path)) {
   const Metadata& metadata = source_->metadata();
   if (metadata.entries().empty())
@@ -15,7 +15,7 @@ Model::Model(const std::filesystem::path& path, Backend& backend)
          " model; only GGUF files can be run; make one with lq-convert");
   hparams_ = HParams::parse(metadata);
   tokenizer_ = make_tokenizer(metadata);
-  weights_ = std::make_unique<Weights>(*source_, hparams_, backend);
+  weights_ = std::make_unique<Weights>(*source_, hparams_, backend, options);
   if (tokenizer_->size() > weights_->n_vocab)
     fail(ErrorKind::input, source_->name(), ": the tokenizer has ", tokenizer_->size(),
          " tokens, token_embd.weight only ", weights_->n_vocab, " rows");

@@ -16,7 +16,7 @@ namespace lq {
 class Model {
  public:
   /// Opens `path` for running on `backend`, which outlives the model. Throws Error.
-  Model(const std::filesystem::path& path, Backend& backend);
+  Model(const std::filesystem::path& path, Backend& backend, const LoadOptions& options = {});
 
   const TensorSource& source() const { return *source_; }
   const HParams& hparams() const { return hparams_; }

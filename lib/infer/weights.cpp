@@ -16,6 +16,8 @@ struct LayerSlot {
   const float* LayerWeights::*vector;
 };
 
+constexpr std::string_view kEmbedding = "token_embd.weight";
+
 constexpr LayerSlot kLayerSlots[] = {
     {"blk.{}.attn_norm.weight", nullptr, &LayerWeights::attention_norm},
     {"blk.{}.attn_q.weight", &LayerWeights::query, nullptr},
@@ -41,7 +43,7 @@ struct GlobalSlot {
 };
 
 constexpr GlobalSlot kGlobalSlots[] = {
-    {"token_embd.weight", &Weights::embedding, nullptr},
+    {kEmbedding, &Weights::embedding, nullptr},
     {"output.weight", &Weights::head, nullptr},
     {"output_norm.weight", nullptr, &Weights::output_norm},
     {"rope_freqs.weight", nullptr, &Weights::rope_divisors},
@@ -52,11 +54,17 @@ constexpr GlobalSlot kGlobalSlots[] = {
 /// Puts tensors into the slots of a Weights.
 class Weights::Loader {
  public:
-  Loader(Weights& weights, const TensorSource& source, const HParams& hparams, Backend& backend)
-      : weights_(weights), source_(source), hparams_(hparams), backend_(backend) {}
+  Loader(Weights& weights, const TensorSource& source, const HParams& hparams, Backend& backend,
+         const LoadOptions& options)
+      : weights_(weights),
+        source_(source),
+        hparams_(hparams),
+        backend_(backend),
+        repack_(options.repack),
+        monitor_(options.monitor ? *options.monitor : nobody_) {}
 
   void load() {
-    const auto embedding_index = source_.find("token_embd.weight");
+    const auto embedding_index = source_.find(kEmbedding);
     if (!embedding_index)
       fail(ErrorKind::input, source_.name(),
            ": tensor token_embd.weight is missing; is this a whole model?");
@@ -66,10 +74,19 @@ class Weights::Loader {
            " rows; expected one for each token");
     weights_.n_vocab = static_cast<int>(n_rows);
     weights_.layers.resize(static_cast<std::size_t>(hparams_.n_layers));
-    for (std::size_t i = 0; i < source_.tensors().size(); ++i) place(i);
+    std::uint64_t bytes = 0;
+    for (const TensorInfo& info : source_.tensors()) bytes += info.bytes();
+    monitor_.begin("loading", bytes, Unit::bytes);
+    for (std::size_t i = 0; i < source_.tensors().size(); ++i) {
+      monitor_.check_stop();
+      place(i);
+      monitor_.advance(source_.tensors()[i].bytes());
+    }
+    monitor_.end();
     check_complete();
-    if (!weights_.head) weights_.head = weights_.embedding;
-    count();
+    const bool tied = !weights_.head;
+    if (tied) weights_.head = repacked(weights_.embedding, *embedding_index);
+    count(tied);
   }
 
  private:
@@ -103,7 +120,7 @@ class Weights::Loader {
     for (const auto& slot : slots)
       if (slot.name == rule.gguf_name) {
         if (slot.matrix)
-          target.*slot.matrix = matrix(index);
+          target.*slot.matrix = matrix(index, rule.gguf_name != kEmbedding);
         else
           target.*slot.vector = vector(index);
         return;
@@ -111,7 +128,8 @@ class Weights::Loader {
     LQ_ASSERT(false);  // a family names a tensor that has no slot here
   }
 
-  WeightView matrix(std::size_t index) {
+  /// `products`: the matrix is multiplied with, nothing else.
+  WeightView matrix(std::size_t index, bool products) {
     const TensorInfo& info = source_.tensors()[index];
     const std::span<const std::byte> stored = source_.data(index);
     const std::byte* data = stored.data();
@@ -121,7 +139,18 @@ class Weights::Loader {
       data = buffers().back()->data();
     }
     weights_.names_.emplace(data, info.name);
-    return {info.type, data, static_cast<int>(info.rows()), static_cast<int>(info.row_length())};
+    const WeightView as_stored{info.type, data, static_cast<int>(info.rows()),
+                               static_cast<int>(info.row_length())};
+    return products ? repacked(as_stored, index) : as_stored;
+  }
+
+  WeightView repacked(WeightView weight, std::size_t index) {
+    auto memory = repack_ ? backend_.repack(weight) : nullptr;
+    if (!memory) return weight;
+    weights_.names_.emplace(weight.data, source_.tensors()[index].name);
+    buffers().push_back(std::move(memory));
+    source_.release(index, source_.data(index));
+    return weight;
   }
 
   const float* vector(std::size_t index) {
@@ -145,12 +174,11 @@ class Weights::Loader {
     }
   }
 
-  void count() {
+  void count(bool tied) {
     for (const TensorInfo& info : source_.tensors()) {
       weights_.bytes_ += info.bytes();
       weights_.parameters_ += info.elements();
-      const bool row_only =
-          info.name == "token_embd.weight" && weights_.head.data != weights_.embedding.data;
+      const bool row_only = info.name == kEmbedding && !tied;
       weights_.bytes_per_token_ += row_only ? info.row_bytes() : info.bytes();
     }
   }
@@ -159,11 +187,15 @@ class Weights::Loader {
   const TensorSource& source_;
   const HParams& hparams_;
   Backend& backend_;
+  bool repack_;
+  Monitor nobody_;
+  Monitor& monitor_;
   std::set<std::string> present_;
 };
 
-Weights::Weights(const TensorSource& source, const HParams& hparams, Backend& backend) {
-  Loader(*this, source, hparams, backend).load();
+Weights::Weights(const TensorSource& source, const HParams& hparams, Backend& backend,
+                 const LoadOptions& options) {
+  Loader(*this, source, hparams, backend, options).load();
 }
 
 std::string_view Weights::name_of(const WeightView& weight) const {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lib/backend/backend.h"
+#include "lib/base/monitor.h"
 #include "lib/format/tensor_source.h"
 #include "lib/model/arch_spec.h"
 
@@ -24,14 +25,23 @@ struct LayerWeights {
   WeightView gate, up, down;
 };
 
-/// Matrices are used where the file is mapped when the backend can read them there, else copied;
-/// vectors are decoded to binary32 in the backend's memory. `source` outlives this.
+struct LoadOptions {
+  /// Matrices go through Backend::repack, one by one, and what was read of the file for it is given
+  /// back. Off: products are those of the stored values, in binary32.
+  bool repack = true;
+  Monitor* monitor = nullptr;  ///< hears about progress and can stop it; null: nobody
+};
+
+/// Matrices are repacked, or used where the file is mapped when the backend can read them there, or
+/// copied; the embedding, of which rows are wanted, is not repacked. Vectors are decoded to
+/// binary32 in the backend's memory. `source` outlives this.
 class Weights {
  public:
   /// Checks that every tensor is one of the family's, has the shape that HParams demands and a type
   /// with a codec, and that none is missing. Throws Error(input | unsupported | resource) that
   /// names the tensor.
-  Weights(const TensorSource& source, const HParams& hparams, Backend& backend);
+  Weights(const TensorSource& source, const HParams& hparams, Backend& backend,
+          const LoadOptions& options = {});
 
   WeightView embedding;
   WeightView head;  ///< the embedding when the model ties them

@@ -32,7 +32,7 @@ class Runner {
         monitor_(monitor),
         backend_(make_cpu_backend(threads)),
         load_start_(Clock::now()),
-        model_(path, *backend_),
+        model_(path, *backend_, {.repack = !options.exact}),
         session_(model_, {.context = longest_text(options)}) {
     base_.load_ns = std::chrono::nanoseconds(Clock::now() - load_start_).count();
     base_.model = path.string();

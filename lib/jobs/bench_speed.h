@@ -15,7 +15,8 @@ struct BenchOptions {
   std::vector<int> n_generate = {128};  ///< 0: no such case
   std::vector<int> threads;
   int repetitions = 5;
-  bool hash = true;  ///< SHA-256 of the model files
+  bool exact = false;  ///< weights as stored, products in binary32
+  bool hash = true;    ///< SHA-256 of the model files
 };
 
 /// Runs every case once without counting it, then `repetitions` times; calls `on_case` after each.

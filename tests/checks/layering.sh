@@ -8,7 +8,8 @@ rules() {
   cat <<'END'
 kernels/blocks: kernels
 kernels/groups: kernels
-kernels/cpu: kernels kernels/blocks kernels/groups
+kernels/panels: kernels kernels/blocks
+kernels/cpu: kernels kernels/blocks kernels/groups kernels/panels
 kernels/cuda: kernels kernels/blocks
 kernels:
 lib/base:
@@ -16,9 +17,9 @@ lib/io: lib/base
 lib/format: lib/base lib/io kernels/blocks/dtype.h
 lib/text: lib/base lib/io lib/format
 lib/model: lib/base lib/io lib/format kernels/blocks/dtype.h
-lib/backend: lib/base kernels kernels/blocks kernels/cpu kernels/cuda
+lib/backend: lib/base kernels kernels/blocks kernels/panels kernels/cpu kernels/cuda
 lib/infer: lib/base lib/io lib/format lib/text lib/model lib/backend kernels/blocks/dtype.h
-lib/jobs: lib/base lib/io lib/format lib/text lib/model lib/backend lib/infer kernels kernels/blocks kernels/groups kernels/cpu
+lib/jobs: lib/base lib/io lib/format lib/text lib/model lib/backend lib/infer kernels kernels/blocks kernels/groups kernels/panels kernels/cpu
 tools/cli: lib/base kernels/cpu/kernel_table.h
 tools: tools/cli lib/base lib/io lib/format lib/text lib/model lib/backend lib/infer lib/jobs
 END

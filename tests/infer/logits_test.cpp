@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/cpu/kernel_table.h"
+#include "kernels/panels/panels.h"
 #include "lib/infer/conversation.h"
 #include "lib/infer/session.h"
 #include "lib/io/text_file.h"
@@ -22,6 +23,8 @@ using namespace lq::test;
 const std::string kTestdata = lq::test::testdata("");
 constexpr const char* kToys[] = {"llama3", "mistral", "qwen3", "smollm3"};
 constexpr double kBound = 2e-4;  ///< of a logit, with binary32 weights, sums and cache
+/// With 8-bit activations: of a logit, and the mean KL divergence from binary32 ones.
+constexpr double kRoundedBound = 0.5, kRoundedDivergence = 1e-3;
 /// The text may differ where two logits are closer than this.
 constexpr double kMargin = 1e-3;
 
@@ -67,6 +70,24 @@ Conversation conversation_of(const Model& model, const Json& messages) {
   for (const Json& message : messages)
     conversation.messages().push_back({message["role"], message["content"]});
   return conversation;
+}
+
+std::vector<double> log_probabilities(std::span<const float> logits) {
+  double total = 0;
+  for (const float logit : logits) total += std::exp(static_cast<double>(logit));
+  std::vector<double> result;
+  for (const float logit : logits) result.push_back(static_cast<double>(logit) - std::log(total));
+  return result;
+}
+
+/// Mean negative log-likelihood of the second half of a chunk of 256 tokens.
+double loss_of(std::span<const float> logits, std::span<const TokenId> ids) {
+  const std::size_t n_vocab = logits.size() / ids.size();
+  double sum = 0;
+  for (std::size_t i = 128; i < 255; ++i)
+    sum -= log_probabilities(
+        logits.subspan(i * n_vocab, n_vocab))[static_cast<std::size_t>(ids[i + 1])];
+  return sum / 127;
 }
 
 /// The answer to one question, by the likeliest tokens.
@@ -187,16 +208,8 @@ TEST_CASE("lq-demo: the likelihood of a text is transformers'") {
   REQUIRE(ids.size() == 256);
   const LoadedModel model("lq-demo", DType::F32, 2);
   const auto logits = all_logits(*model, ids, 64);
-  const auto n_vocab = static_cast<std::size_t>(model->weights().n_vocab);
-  double sum = 0;
-  for (std::size_t i = 128; i < 255; ++i) {
-    const auto row = std::span(logits).subspan(i * n_vocab, n_vocab);
-    double total = 0;
-    for (const float logit : row) total += std::exp(static_cast<double>(logit));
-    sum += std::log(total) - static_cast<double>(row[static_cast<std::size_t>(ids[i + 1])]);
-  }
   const double wanted = reference["first_8_chunks"]["second_half_nll_per_chunk"][0];
-  const double error = std::fabs(sum / 127 - wanted);
+  const double error = std::fabs(loss_of(logits, ids) - wanted);
   std::printf("lq-demo  error of the negative log-likelihood of 127 tokens %.2g\n", error);
   CHECK(error < 1e-5);
 }
@@ -266,7 +279,7 @@ TEST_CASE("a model of any type gives the logits of what its weights decode to") 
     CAPTURE(std::string(facts.name));
     const auto run = [&](bool decoded) {
       const Restored source(original->source(), type, decoded);
-      const Weights weights(source, original->hparams(), original->backend());
+      const Weights weights(source, original->hparams(), original->backend(), {.repack = false});
       return all_logits(weights, original->hparams(), original->backend(), ids, 64);
     };
     const auto stored = run(false), decoded = run(true);
@@ -283,4 +296,49 @@ TEST_CASE("a model of any type gives the logits of what its weights decode to") 
     ++types;
   });
   CHECK(types >= 13);
+}
+
+TEST_CASE("activations of 8 bits change what a model says by little, in every set alike") {
+  const LoadedModel original("lq-demo", DType::F32, 2);
+  const std::vector<TokenId> ids =
+      read_golden("models/reference.json")["first_8_chunks"]["first_chunk_ids"];
+  int types = 0;
+  for_each_dtype([&](DType type, const DTypeTraits& facts) {
+    if (!kernels::panel_traits(type).exists) return;
+    CAPTURE(std::string(facts.name));
+    const Restored source(original->source(), type, false);
+    const auto run = [&](Backend& backend, bool repack) {
+      const Weights weights(source, original->hparams(), backend, {.repack = repack});
+      return all_logits(weights, original->hparams(), backend, ids, 64);
+    };
+    const auto exact = run(original->backend(), false), rounded = run(original->backend(), true);
+    const std::size_t n_vocab = exact.size() / ids.size();
+    double divergence = 0, worst = 0;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      const auto p = log_probabilities(std::span(exact).subspan(i * n_vocab, n_vocab));
+      const auto q = log_probabilities(std::span(rounded).subspan(i * n_vocab, n_vocab));
+      for (std::size_t v = 0; v < n_vocab; ++v) divergence += std::exp(p[v]) * (p[v] - q[v]);
+    }
+    for (std::size_t i = 0; i < exact.size(); ++i)
+      keep_worst(worst, std::fabs(static_cast<double>(exact[i] - rounded[i])));
+    divergence /= static_cast<double>(ids.size());
+    const double ratio = std::exp(loss_of(rounded, ids) - loss_of(exact, ids));
+    std::printf("%-6s KL divergence %.2g, perplexity times %.5f, largest change of a logit %.2g\n",
+                facts.name, divergence, ratio, worst);
+    CHECK(divergence > 0);
+    CHECK(divergence < kRoundedDivergence);
+    CHECK(std::fabs(ratio - 1) < 0.01);  // of 127 tokens only
+    CHECK(worst < kRoundedBound);
+    for (const kernels::KernelSet& set : kernels::kernel_sets())
+      // Other operations than products differ in their last bits, so logits do.
+      if (set.supported) {
+        double set_worst = 0;
+        const auto logits = run(*make_cpu_backend(2, set.table->name), true);
+        for (std::size_t i = 0; i < logits.size(); ++i)
+          keep_worst(set_worst, std::fabs(static_cast<double>(logits[i] - rounded[i])));
+        CHECK(set_worst < kRoundedBound);
+      }
+    ++types;
+  });
+  CHECK(types >= 10);
 }

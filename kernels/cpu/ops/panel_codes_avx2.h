@@ -1,0 +1,148 @@
+#pragma once
+// Tiles of panels for AVX2: codes as bytes, scales as pairs of 16-bit numbers, eight rows a vector.
+#include <immintrin.h>
+
+#include "kernels/panels/layout.h"
+
+namespace lq::kernels {
+namespace {
+
+inline __m256i load_unit(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+
+/// Bits [from, from + count) of every byte of v, moved up by `to` bits; `from`, `to` are constants.
+template <int kCount, int kTo>
+inline __m256i bits_of_bytes(__m256i v, int from) {
+  const __m256i mask = _mm256_set1_epi8(static_cast<char>(((1 << kCount) - 1) << kTo));
+  if (from > kTo) v = _mm256_srli_epi16(v, from - kTo);
+  if (from < kTo) v = _mm256_slli_epi16(v, kTo - from);
+  return _mm256_and_si256(v, mask);
+}
+
+constexpr int kRunUnits = 8;  ///< a run is 32 columns: in it, the place of a unit is a constant
+
+/// The codes of a tile as it is stored.
+template <PanelForm F>
+struct PackedCodes {
+  const std::byte* tile;
+
+  /// Unit k of a run, rows 8 half .. 8 half + 7.
+  __m256i unit(int run, int k, int half) const {
+    using Layout = PanelLayout<F>;
+    constexpr int kPer = 8 / F.low_bits, kLines = kRunUnits / kPer;
+    const __m256i line =
+        load_unit(tile + Layout::kLow + kUnitBytes * (run * kLines + k / kPer) + 32 * half);
+    if constexpr (F.low_bits == 8) return line;
+    __m256i code = bits_of_bytes<F.low_bits, 0>(line, F.low_bits * (k % kPer));
+    if constexpr (F.high_bits > 0) {
+      constexpr int kHighPer = 8 / F.high_bits, kHighLines = kRunUnits / kHighPer;
+      const __m256i high = load_unit(tile + Layout::kHigh +
+                                     kUnitBytes * (run * kHighLines + k / kHighPer) + 32 * half);
+      code = _mm256_or_si256(
+          code, bits_of_bytes<F.high_bits, F.low_bits>(high, F.high_bits * (k % kHighPer)));
+    }
+    return code;
+  }
+};
+
+/// Codes that were taken out of a tile for many tokens.
+struct UnpackedCodes {
+  const std::uint8_t* code;  ///< [units][64]
+  __m256i unit(int run, int k, int half) const {
+    return load_unit(code + kUnitBytes * (run * kRunUnits + k) + 32 * half);
+  }
+};
+
+template <PanelForm F>
+inline void unpack_bytes(const std::byte* tile, std::uint8_t* code) {
+  const PackedCodes<F> packed{tile};
+  for (int run = 0; run < PanelLayout<F>::kUnits / kRunUnits; ++run)
+#pragma GCC unroll 8
+    for (int k = 0; k < kRunUnits; ++k, code += kUnitBytes)
+      for (int half = 0; half < 2; ++half)
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(code + 32 * half),
+                            packed.unit(run, k, half));
+}
+
+/// Scales of a nested tile.
+struct NestedScales {
+  /// Each twice, for the two sums of neighbouring products of a row.
+  alignas(32) std::int16_t scale[16][2][16];  ///< [groups][half][8 rows x 2]
+  /// Groups of 16: minimums, or scales times the zero, of a run's two groups.
+  alignas(32) std::int16_t offset[8][2][16];  ///< [run][half][8 rows x 2]
+  alignas(32) float min[8][16];               ///< groups of 32: [group][row]
+  alignas(32) float unit[16], min_unit[16];
+};
+
+inline __m128i load_rows(const std::byte* p) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+}
+
+inline void store_pair(std::int16_t* to, __m256i values) {
+  _mm256_store_si256(reinterpret_cast<__m256i*>(to), values);
+}
+
+/// 16 bytes to 16 numbers of 16 bits, each twice.
+template <bool kSigned>
+inline void double_rows(__m128i rows, std::int16_t (&to)[2][16]) {
+  const __m128i low = _mm_unpacklo_epi8(rows, rows), high = _mm_unpackhi_epi8(rows, rows);
+  store_pair(to[0], kSigned ? _mm256_cvtepi8_epi16(low) : _mm256_cvtepu8_epi16(low));
+  store_pair(to[1], kSigned ? _mm256_cvtepi8_epi16(high) : _mm256_cvtepu8_epi16(high));
+}
+
+/// Two groups' bytes to 16-bit numbers, the two of a row side by side.
+template <bool kSigned>
+inline void pair_rows(__m128i even, __m128i odd, std::int16_t (&to)[2][16]) {
+  const __m128i low = _mm_unpacklo_epi8(even, odd), high = _mm_unpackhi_epi8(even, odd);
+  store_pair(to[0], kSigned ? _mm256_cvtepi8_epi16(low) : _mm256_cvtepu8_epi16(low));
+  store_pair(to[1], kSigned ? _mm256_cvtepi8_epi16(high) : _mm256_cvtepu8_epi16(high));
+}
+
+inline void load_half_rows(const std::byte* p, float* to) {
+  for (int half = 0; half < 2; ++half)
+    _mm256_store_ps(to + 8 * half, _mm256_cvtph_ps(load_rows(p + 16 * half)));
+}
+
+/// What goes with the sums of activations of two groups of 16.
+template <PanelForm F>
+inline void unpack_offsets(const std::byte* tile, int run, NestedScales& to) {
+  const __m128i first = load_rows(tile + PanelLayout<F>::kGroupScale + 2 * run * kPanelRows);
+  const __m128i second = load_rows(tile + PanelLayout<F>::kGroupScale + (2 * run + 1) * kPanelRows);
+  if constexpr (F.nibble_scales) {
+    const __m128i nibble = _mm_set1_epi8(15);
+    pair_rows<false>(_mm_and_si128(_mm_srli_epi16(first, 4), nibble),
+                     _mm_and_si128(_mm_srli_epi16(second, 4), nibble), to.offset[run]);
+  } else {
+    pair_rows<F.signed_scales>(first, second, to.offset[run]);
+    for (auto& half : to.offset[run])
+      store_pair(half, _mm256_mullo_epi16(_mm256_load_si256(reinterpret_cast<__m256i*>(half)),
+                                          _mm256_set1_epi16(F.zero)));
+  }
+}
+
+template <PanelForm F>
+inline void unpack_scales(const std::byte* tile, NestedScales& to) {
+  using Layout = PanelLayout<F>;
+  static_assert(F.group == 16 || Layout::kSeparateMins, "the two shapes there are");
+  for (int g = 0; g < Layout::kGroups; ++g) {
+    __m128i rows = load_rows(tile + Layout::kGroupScale + g * kPanelRows);
+    if constexpr (F.nibble_scales) rows = _mm_and_si128(rows, _mm_set1_epi8(15));
+    double_rows<F.signed_scales>(rows, to.scale[g]);
+  }
+  for (int run = 0; run < 8; ++run) {
+    if constexpr (F.group == 16) {
+      unpack_offsets<F>(tile, run, to);
+    } else {
+      const __m128i mins = load_rows(tile + Layout::kGroupMin + run * kPanelRows);
+      _mm256_store_ps(to.min[run], _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(mins)));
+      _mm256_store_ps(to.min[run] + 8,
+                      _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_unpackhi_epi64(mins, mins))));
+    }
+  }
+  load_half_rows(tile + Layout::kScale, to.unit);
+  if constexpr (F.mins) load_half_rows(tile + Layout::kMin, to.min_unit);
+}
+
+}  // namespace
+}  // namespace lq::kernels

@@ -1,0 +1,84 @@
+#pragma once
+// Stored rows to panels. Compiled once for each instruction set that has panels.
+#include <string.h>
+
+#include "kernels/blocks/all_blocks.h"
+#include "kernels/panels/layout.h"
+
+namespace lq::kernels {
+namespace {
+
+/// One row's part of a plane: bits [kShift, kShift + kBits) of the codes of n_units units.
+template <int kBits, int kShift>
+inline void put_plane(const std::uint8_t* code, int n_units, int row, std::byte* plane) {
+  constexpr int kPer = 8 / kBits;
+  constexpr std::uint32_t kMask = 0x01010101u * ((1u << kBits) - 1);
+  for (int line = 0; line < n_units / kPer; ++line) {
+    std::uint32_t word[kPer], packed = 0;
+    memcpy(word, code + 4 * kPer * line, sizeof word);
+    for (int i = 0; i < kPer; ++i) packed |= ((word[i] >> kShift) & kMask) << (kBits * i);
+    memcpy(plane + kUnitBytes * line + 4 * row, &packed, sizeof packed);
+  }
+}
+
+template <PanelForm F>
+inline void put_codes(const std::uint8_t* code, int n_units, int row, std::byte* low,
+                      std::byte* high) {
+  put_plane<F.low_bits, 0>(code, n_units, row, low);
+  if constexpr (F.high_bits > 0) put_plane<F.high_bits, F.low_bits>(code, n_units, row, high);
+}
+
+template <class Block>
+inline void put_nested(const Block& block, int row, std::byte* tile) {
+  constexpr PanelForm F = Block::kPanel;
+  using Layout = PanelLayout<F>;
+  NestedParts parts{};
+  take_apart(block, parts);
+  memcpy(tile + Layout::kScale + 2 * row, &parts.scale, 2);
+  memcpy(tile + Layout::kMin + 2 * row, &parts.min, 2);
+  for (int g = 0; g < Layout::kGroups; ++g) {
+    std::byte* const scale = tile + Layout::kGroupScale + g * kPanelRows + row;
+    *scale = static_cast<std::byte>(parts.group_scale[g]);
+    if constexpr (F.nibble_scales) *scale |= static_cast<std::byte>(parts.group_min[g] << 4);
+    if constexpr (Layout::kSeparateMins)
+      tile[Layout::kGroupMin + g * kPanelRows + row] = static_cast<std::byte>(parts.group_min[g]);
+  }
+  put_codes<F>(parts.code, Layout::kUnits, row, tile + Layout::kLow, tile + Layout::kHigh);
+}
+
+/// n_blocks: 1 or 2.
+template <class Block>
+inline void put_flat(const Block* blocks, int n_blocks, int row, std::byte* tile) {
+  constexpr PanelForm F = Block::kPanel;
+  using Layout = PanelLayout<F>;
+  std::uint8_t code[64] = {};
+  for (int g = 0; g < n_blocks; ++g) {
+    FlatParts parts{};
+    take_apart(blocks[g], parts);
+    memcpy(code + 32 * g, parts.code, 32);
+    memcpy(tile + Layout::kScale + 2 * (kPanelRows * g + row), &parts.scale, 2);
+    if constexpr (F.mins) memcpy(tile + Layout::kMin + 2 * (kPanelRows * g + row), &parts.low, 2);
+  }
+  put_codes<F>(code, Layout::kUnits, row, tile + Layout::kLow, tile + Layout::kHigh);
+}
+
+/// One panel, whose memory is zero before, of n_rows (at most 16) stored rows of `cols` values.
+template <class Block>
+void encode_panel(const std::byte* rows, std::size_t row_bytes, int n_rows, int cols,
+                  std::byte* panel) noexcept {
+  using Layout = PanelLayout<Block::kPanel>;
+  constexpr int kBlocks = Layout::kColumns / Block::kValues;
+  const int n_blocks = cols / Block::kValues;
+  for (int first = 0; first < n_blocks; first += kBlocks, panel += Layout::kBytes)
+    for (int r = 0; r < n_rows; ++r) {
+      const auto* block =
+          reinterpret_cast<const Block*>(rows + static_cast<std::size_t>(r) * row_bytes) + first;
+      if constexpr (Block::kPanel.nested)
+        put_nested(*block, r, panel);
+      else
+        put_flat(block, n_blocks - first < kBlocks ? n_blocks - first : kBlocks, r, panel);
+    }
+}
+
+}  // namespace
+}  // namespace lq::kernels

@@ -1,0 +1,54 @@
+#pragma once
+// What an instruction set offers for products with panels.
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/blocks/dtype.h"
+#include "kernels/panels/activations.h"
+
+namespace lq::kernels {
+
+inline constexpr int kPanelRows = 16;
+
+/// y[t][r] = sum over c of W[r][c] * x[t][c], for the rows of panels [panel_begin, panel_end) and
+/// all n_tokens of x. Single-threaded. Codes are multiplied and summed as integers; each block's
+/// sum is scaled and added to y in binary32, blocks in order, one rounding for each scale's
+/// product: the bits of y are the same in every instruction set, for every range and every
+/// n_tokens.
+struct PanelMatmulArgs {
+  const std::byte* panels;  ///< of the matrix, at a multiple of 64 bytes
+  int rows, cols;
+  int panel_begin, panel_end;
+  const std::byte* x;  ///< tiles of tile_width(n_tokens, widest_tile) tokens
+  int n_tokens;
+  float* y;  ///< [n_tokens][y_stride]
+  std::size_t y_stride;
+};
+
+/// Filled as a whole: the kernels of a set agree on the width of tiles.
+struct PanelKernels {
+  int widest_tile = 0;  ///< 0: no panels
+  void (*quantize)(const QuantizeArgs&) noexcept = nullptr;
+  /// Null for types that are multiplied as they are stored.
+  void (*multiply[kDTypeCount])(const PanelMatmulArgs&) noexcept = {};
+  /// One panel, whose memory is zero before, of n_rows (at most 16) stored rows.
+  void (*encode[kDTypeCount])(const std::byte* rows, std::size_t row_bytes, int n_rows, int cols,
+                              std::byte* panel) noexcept = {};
+};
+
+/// A type's panels, the same in every set.
+struct PanelTraits {
+  bool exists = false;
+  int columns = 0;  ///< of a tile
+  int tile_bytes = 0;
+
+  /// Bytes of a panel of rows of `cols` values.
+  std::size_t panel_bytes(int cols) const {
+    return static_cast<std::size_t>((cols + columns - 1) / columns) *
+           static_cast<std::size_t>(tile_bytes);
+  }
+};
+
+const PanelTraits& panel_traits(DType type) noexcept;
+
+}  // namespace lq::kernels

@@ -1,0 +1,125 @@
+#include "lib/backend/cpu_products.h"
+
+namespace lq {
+namespace {
+
+using kernels::activation_bytes;
+
+/// A product of fewer multiplications stays on the calling thread.
+constexpr std::int64_t kProductsWorthSharing = 1 << 14;
+/// Multiplications that a task should have at least.
+constexpr std::int64_t kTaskWork = 1 << 16;
+
+}  // namespace
+
+CpuProducts::CpuProducts(ThreadPool& pool, const kernels::KernelTable& table)
+    : pool_(pool),
+      table_(table),
+      own_(size_of(pool.threads())),
+      prepared_(size_of(pool.threads())) {}
+
+void CpuProducts::reserve(Scratch& scratch, int n_tokens) const {
+  const int cols = input_.x.cols;
+  const auto grow = [](auto& memory, std::size_t n) {
+    if (memory.size() < n) memory.resize(n);
+  };
+  if (few_ && input_.norm) grow(scratch.normed, size_of(n_tokens) * size_of(cols));
+  const std::size_t places = size_of((n_tokens + width_ - 1) / width_ * width_);
+  if (wants_tiles_) grow(scratch.tiles, places * activation_bytes(cols));
+}
+
+int CpuProducts::begin(const ProductInput& input, std::span<const Product> products, int n_units) {
+  input_ = input;
+  wants_tiles_ = false;
+  std::int64_t work = 0;
+  for (const Product& product : products) {
+    const WeightView& w = *product.weight;
+    work += static_cast<std::int64_t>(w.rows) * w.cols * input.x.rows;
+    wants_tiles_ = wants_tiles_ || w.in_panels;
+  }
+  const int n_tokens = input.x.rows, widest = table_.panels.widest_tile;
+  width_ = kernels::tile_width(n_tokens, widest);
+  few_ = n_tokens <= widest;
+  const bool alone = work < kProductsWorthSharing || pool_.threads() == 1;
+  if (few_) {
+    for (Scratch& scratch : own_) reserve(scratch, n_tokens);
+  } else {
+    reserve(shared_, n_tokens);
+    const int n_tiles = (n_tokens + width_ - 1) / width_;
+    pool_.run(n_tiles, [&](int tile, int) {
+      const int first = tile * width_;
+      prepare(first, std::min(width_, n_tokens - first),
+              input_.norm ? input_.normed.data + static_cast<std::ptrdiff_t>(first) * input_.x.cols
+                          : nullptr,
+              shared_, tile);
+    });
+  }
+  if (alone) return 1;
+  const std::int64_t most = pool_.threads() * (few_ ? 4 : 8);
+  const std::int64_t wanted = std::clamp<std::int64_t>(work / kTaskWork, pool_.threads(), most);
+  return static_cast<int>(std::min<std::int64_t>(wanted, n_units));
+}
+
+void CpuProducts::prepare(int first, int n, float* normed, Scratch& scratch, int tile) {
+  const int cols = input_.x.cols;
+  const float* x = input_.x.data + static_cast<std::ptrdiff_t>(first) * cols;
+  if (input_.norm) {
+    for (int t = 0; t < n; ++t) {
+      const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(t) * cols;
+      table_.rms_norm(x + at, input_.norm, input_.eps, cols, normed + at);
+    }
+    x = normed;
+  }
+  if (!wants_tiles_) return;
+  table_.panels.quantize(
+      {.x = x,
+       .stride = size_of(cols),
+       .cols = cols,
+       .n_tokens = n,
+       .width = width_,
+       .tile = scratch.tiles.data() + size_of(tile) * size_of(width_) * activation_bytes(cols)});
+}
+
+void CpuProducts::enter(int worker) {
+  Scratch& scratch = few_ ? own_[size_of(worker)] : shared_;
+  const float* x = input_.norm ? input_.normed.data : input_.x.data;
+  if (few_) {
+    // Worker 0 takes part in every job: norm(x) is there afterwards.
+    float* const normed = worker == 0 ? input_.normed.data : scratch.normed.data();
+    prepare(0, input_.x.rows, normed, scratch, 0);
+    if (input_.norm) x = normed;
+  }
+  prepared_[size_of(worker)] = {
+      .x = x, .x_stride = size_of(input_.x.cols), .tiles = scratch.tiles.data()};
+}
+
+void CpuProducts::multiply(const Product& product, RowRange rows, int worker) const {
+  const WeightView& w = *product.weight;
+  const Prepared& prepared = prepared_[size_of(worker)];
+  const auto type = index_of(w.type);
+  if (w.in_panels) {
+    table_.panels.multiply[type](
+        {.panels = w.data,
+         .rows = w.rows,
+         .cols = w.cols,
+         .panel_begin = rows.begin / kernels::kPanelRows,
+         .panel_end = (rows.end + kernels::kPanelRows - 1) / kernels::kPanelRows,
+         .x = prepared.tiles,
+         .n_tokens = input_.x.rows,
+         .y = product.y.data,
+         .y_stride = size_of(product.y.cols)});
+    return;
+  }
+  table_.matmul[type]({.w = w.data,
+                       .row_bytes = traits(w.type).row_bytes(size_of(w.cols)),
+                       .cols = w.cols,
+                       .row_begin = rows.begin,
+                       .row_end = rows.end,
+                       .x = prepared.x,
+                       .x_stride = prepared.x_stride,
+                       .y = product.y.data,
+                       .y_stride = size_of(product.y.cols),
+                       .n_tokens = input_.x.rows});
+}
+
+}  // namespace lq

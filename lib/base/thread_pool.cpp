@@ -1,0 +1,128 @@
+#include "lib/base/thread_pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <chrono>
+
+#include "lib/base/error.h"
+#include "lib/base/parallel.h"
+
+namespace lq {
+namespace {
+
+constexpr int kTaskBits = 20;
+constexpr std::uint64_t kTaskMask = (std::uint64_t{1} << kTaskBits) - 1;
+
+std::uint64_t job_of(std::uint64_t ticket) { return ticket >> (2 * kTaskBits); }
+std::uint64_t tasks_of(std::uint64_t ticket) { return (ticket >> kTaskBits) & kTaskMask; }
+std::uint64_t taken_of(std::uint64_t ticket) { return ticket & kTaskMask; }
+
+void relax() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#endif
+}
+
+/// Calls ready() until it is true or `limit` has passed; true: it is.
+template <class Ready, class Pause>
+bool spin(std::chrono::microseconds limit, const Pause& pause, const Ready& ready) {
+  constexpr int kBetweenClocks = 16;
+  const auto start = std::chrono::steady_clock::now();
+  do {
+    for (int i = 0; i < kBetweenClocks; ++i) {
+      if (ready()) return true;
+      pause();
+    }
+  } while (std::chrono::steady_clock::now() - start < limit);
+  return false;
+}
+
+constexpr std::chrono::microseconds kSpin{50}, kYield{2000};
+
+void pin(std::thread& thread, int core) {
+  cpu_set_t allowed, one;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  CPU_ZERO(&one);
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+    if (CPU_ISSET(cpu, &allowed) && core-- == 0) CPU_SET(cpu, &one);
+  // Without permission the thread runs where the system puts it.
+  if (CPU_COUNT(&one) == 1) pthread_setaffinity_np(thread.native_handle(), sizeof one, &one);
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int threads) {
+  const bool own_cores = threads == available_threads();
+  workers_.reserve(static_cast<std::size_t>(threads > 1 ? threads - 1 : 0));
+  for (int worker = 1; worker < threads; ++worker) {
+    try {
+      workers_.emplace_back([this, worker] { serve(worker); });
+    } catch (const std::exception&) {
+      break;  // fewer threads do the same work
+    }
+    if (own_cores) pin(workers_.back(), worker);
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  end_.store(true);
+  publish(0, nullptr, nullptr, nullptr);
+  for (std::thread& thread : workers_) thread.join();
+}
+
+void ThreadPool::publish(int n, void* job, Enter enter, Task task) {
+  LQ_ASSERT(n >= 0 && n <= kMaxTasks);
+  job_ = job;
+  enter_ = enter;
+  task_ = task;
+  done_.store(0, std::memory_order_relaxed);
+  const std::uint64_t number = job_of(ticket_.load(std::memory_order_relaxed)) + 1;
+  ticket_.store(number << (2 * kTaskBits) | static_cast<std::uint64_t>(n) << kTaskBits);
+  if (sleepers_.load() > 0) {
+    alarm_.fetch_add(1);
+    alarm_.notify_all();
+  }
+  if (n == 0) return;
+  enter(job, 0);
+  take_tasks(0);
+  const auto done = [&] { return done_.load(std::memory_order_acquire) == n; };
+  while (!spin(kSpin, relax, done) && !spin(
+                                          kYield, [] { sched_yield(); }, done)) {
+  }
+}
+
+void ThreadPool::take_tasks(int worker) {
+  bool entered = worker == 0;
+  while (true) {
+    const std::uint64_t ticket = ticket_.fetch_add(1);
+    if (taken_of(ticket) >= tasks_of(ticket)) return;
+    // The job cannot end, and what it consists of cannot change, before this task is done.
+    if (!entered) enter_(job_, worker);
+    entered = true;
+    task_(job_, static_cast<int>(taken_of(ticket)), worker);
+    done_.fetch_add(1, std::memory_order_release);
+  }
+}
+
+std::uint64_t ThreadPool::wait_for_job(std::uint64_t seen) {
+  const auto there = [&] { return job_of(ticket_.load(std::memory_order_acquire)) != seen; };
+  while (!spin(kSpin, relax, there) && !spin(
+                                           kYield, [] { sched_yield(); }, there)) {
+    sleepers_.fetch_add(1);
+    const int before = alarm_.load();
+    if (!there()) alarm_.wait(before);
+    sleepers_.fetch_sub(1);
+  }
+  return job_of(ticket_.load(std::memory_order_acquire));
+}
+
+void ThreadPool::serve(int worker) {
+  std::uint64_t seen = 0;
+  while (!end_.load()) {
+    seen = wait_for_job(seen);
+    take_tasks(worker);
+  }
+}
+
+}  // namespace lq
