@@ -18,10 +18,11 @@ _lq_bench() {
         -n|--n-gen) COMPREPLY=(); return ;;
         -t|--threads) COMPREPLY=(); return ;;
         -r|--repetitions) COMPREPLY=(); return ;;
+        --kv-type) COMPREPLY=($(compgen -W 'f16 f32 q8_0' -- "$cur")); return ;;
         -o|--output) COMPREPLY=($(compgen -W 'md json' -- "$cur")); return ;;
         --color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
       esac
-      words='--n-prompt --n-gen --threads --repetitions --output --no-hash --json --color --quiet --help --version' ;;
+      words='--n-prompt --n-gen --threads --repetitions --kv-type --output --no-hash --json --color --quiet --help --version' ;;
   esac
   if [[ $cur == -* ]]; then
     COMPREPLY=($(compgen -W "$words" -- "$cur"))

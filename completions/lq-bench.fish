@@ -4,6 +4,7 @@ complete -c lq-bench -n 'not __fish_seen_subcommand_from kernels' -s p -l n-prom
 complete -c lq-bench -n 'not __fish_seen_subcommand_from kernels' -s n -l n-gen -x -d 'tokens to generate; 0: none; a list with commas'
 complete -c lq-bench -n 'not __fish_seen_subcommand_from kernels' -s t -l threads -x -d 'threads; a list with commas; without it as many as the process may use'
 complete -c lq-bench -n 'not __fish_seen_subcommand_from kernels' -s r -l repetitions -x -d 'counted runs of each case, after one that is not'
+complete -c lq-bench -n 'not __fish_seen_subcommand_from kernels' -l kv-type -x -a 'f16 f32 q8_0' -d 'numbers in the cache of keys and values; q8_0 halves what long texts read'
 complete -c lq-bench -n 'not __fish_seen_subcommand_from kernels' -s o -l output -x -a 'md json' -d 'form of the report; json is the same as --json'
 complete -c lq-bench -n 'not __fish_seen_subcommand_from kernels' -l no-hash -d 'leave out the SHA-256 of the model files'
 complete -c lq-bench -n 'not __fish_seen_subcommand_from kernels' -l json -d 'print results, and errors, as JSON'

@@ -21,7 +21,7 @@ _lq_run() {
         --temp) COMPREPLY=(); return ;;
         --seed) COMPREPLY=(); return ;;
         --device) COMPREPLY=($(compgen -W 'cpu cuda' -- "$cur")); return ;;
-        --kv-type) COMPREPLY=($(compgen -W 'f16 f32' -- "$cur")); return ;;
+        --kv-type) COMPREPLY=($(compgen -W 'f16 f32 q8_0' -- "$cur")); return ;;
         --tokenize) COMPREPLY=($(compgen -f -- "$cur")); return ;;
         --logits) COMPREPLY=($(compgen -f -- "$cur")); return ;;
         -t|--threads) COMPREPLY=(); return ;;

@@ -12,6 +12,7 @@
 #include "tools/bench_kernels.h"
 #include "tools/cli/options.h"
 #include "tools/cli/tool.h"
+#include "tools/kv_type.h"
 
 namespace {
 
@@ -21,7 +22,7 @@ struct Options {
   std::vector<std::string> models;
   std::vector<int> n_prompt = {512}, n_generate = {128}, threads;
   int repetitions = 5;
-  std::string output = "md";
+  std::string output = "md", kv_type = "f16";
   bool exact = false, no_hash = false;
 } options;
 
@@ -45,6 +46,7 @@ void declare(CLI::App& app) {
                  "counted runs of each case, after one that is not")
       ->check(cli::whole_number(1, 1000))
       ->capture_default_str();
+  add_kv_type(app, options.kv_type, "q8_0 halves what long texts read")->capture_default_str();
   app.add_option("-o,--output", options.output, "form of the report; json is the same as --json")
       ->check(cli::choice({"md", "json"}))
       ->capture_default_str();
@@ -115,6 +117,7 @@ void execute(const cli::Context& context) {
                      .n_generate = options.n_generate,
                      .threads = options.threads,
                      .repetitions = options.repetitions,
+                     .kv_type = *dtype_named(options.kv_type),
                      .exact = options.exact,
                      .hash = json && !options.no_hash};
   if (bench.threads.empty()) bench.threads = {available_threads()};

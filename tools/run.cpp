@@ -18,6 +18,7 @@
 #include "tools/chat.h"
 #include "tools/cli/options.h"
 #include "tools/cli/tool.h"
+#include "tools/kv_type.h"
 
 namespace {
 
@@ -110,9 +111,7 @@ void declare(CLI::App& app) {
   app.add_option("--device", options.device, "where to run")
       ->check(cli::choice({"cpu", "cuda"}))
       ->capture_default_str();
-  app.add_option("--kv-type", options.kv_type,
-                 "numbers in the cache of keys and values; f16 by default, f32 with --logits")
-      ->check(cli::choice({"f16", "f32"}));
+  add_kv_type(app, options.kv_type, "f16 by default, f32 with --logits");
   app.add_flag("--exact", options.exact,
                "decode weights to binary32 instead of rounding activations to 8 bits: slower");
   app.add_flag(

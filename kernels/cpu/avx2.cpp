@@ -2,8 +2,9 @@
 #include <math.h>
 
 #include "kernels/cpu/kernel_table.h"
-#include "kernels/cpu/ops/attention_avx2.h"
+#include "kernels/cpu/ops/attention_lanes.h"
 #include "kernels/cpu/ops/encode_table.h"
+#include "kernels/cpu/ops/floats_avx2.h"
 #include "kernels/cpu/ops/lanes_avx2.h"
 #include "kernels/cpu/ops/matmul_avx2.h"
 #include "kernels/cpu/ops/panel_matmul.h"
@@ -113,8 +114,7 @@ consteval KernelTable make_table() {
     table.groups[i] = group_kernels_of(static_cast<Precision>(i));
   table.all_finite = all_finite_avx2;
   table.to_half = to_half_avx2;
-  table.attention = attention_avx2<std::uint16_t>;
-  table.attention_f32 = attention_avx2<float>;
+  set_attention<Floats8>(table);
   return table;
 }
 

@@ -4,15 +4,15 @@
 
 #include "kernels/blocks/all_blocks.h"
 #include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/ops/attention_generic.h"
 #include "kernels/groups/group_functions.h"
 #include "kernels/panels/plain_panels.h"
 
 namespace lq::kernels {
 namespace {
 
-constexpr int kLanes = 8;       ///< independent sums, so that baseline vectors can be used
-constexpr int kChunk = 512;     ///< columns decoded at a time; a multiple of every block
-constexpr int kPositions = 64;  ///< positions scored at a time
+constexpr int kLanes = 8;    ///< independent sums, so that baseline vectors can be used
+constexpr int kChunk = 512;  ///< columns decoded at a time; a multiple of every block
 
 /// Sum of a[i] * b[i] in kLanes interleaved sums.
 float dot(const float* a, const float* b, int n) {
@@ -68,60 +68,6 @@ void to_half_generic(const float* x, std::size_t n, std::uint16_t* y) noexcept {
   for (std::size_t i = 0; i < n; ++i) y[i] = float_to_half(x[i]);
 }
 
-float value_of(std::uint16_t half) { return half_to_float(half); }
-float value_of(float value) { return value; }
-
-template <class Element>
-float dot_cached(const float* a, const Element* b, int n) {
-  float lane[kLanes] = {};
-  for (int i = 0; i < n; ++i) lane[i % kLanes] += a[i] * value_of(b[i]);
-  return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
-}
-
-/// The key or value of position p: `page_values` a page, `dim` a position.
-template <class Element>
-const Element* at_position(const AttentionArgs& a, const void* pool, std::size_t page_values,
-                           int dim, int p) {
-  const auto page = static_cast<std::size_t>(a.page_table[p / a.page_tokens]);
-  return static_cast<const Element*>(pool) + page * page_values +
-         static_cast<std::ptrdiff_t>(p % a.page_tokens) * dim;
-}
-
-/// One query head, kPositions at a time: when a larger score comes, what was summed is scaled down.
-template <class Element>
-void attend(const AttentionArgs& a, const float* query, float* out) {
-  float score[kPositions];
-  float peak = -INFINITY, total = 0;
-  for (int i = 0; i < a.value_dim; ++i) out[i] = 0;
-  for (int first = 0; first < a.n_positions; first += kPositions) {
-    const int n = a.n_positions - first < kPositions ? a.n_positions - first : kPositions;
-    const float old_peak = peak;
-    for (int j = 0; j < n; ++j) {
-      const auto* key = at_position<Element>(a, a.keys, a.key_page, a.head_dim, first + j);
-      score[j] = dot_cached(query, key, a.head_dim) * a.scale;
-      peak = score[j] > peak ? score[j] : peak;
-    }
-    const float shrink = expf(old_peak - peak);
-    total *= shrink;
-    for (int i = 0; i < a.value_dim; ++i) out[i] *= shrink;
-    for (int j = 0; j < n; ++j) {
-      const float weight = expf(score[j] - peak);
-      const auto* value = at_position<Element>(a, a.values, a.value_page, a.value_dim, first + j);
-      total += weight;
-      for (int i = 0; i < a.value_dim; ++i) out[i] += weight * value_of(value[i]);
-    }
-  }
-  const float inverse = 1.0f / total;
-  for (int i = 0; i < a.value_dim; ++i) out[i] *= inverse;
-}
-
-template <class Element>
-void attention_generic(const AttentionArgs& a) noexcept {
-  for (int q = 0; q < a.n_queries; ++q)
-    attend<Element>(a, a.query + static_cast<std::ptrdiff_t>(q) * a.head_dim,
-                    a.out + static_cast<std::ptrdiff_t>(q) * a.value_dim);
-}
-
 consteval KernelTable make_table() {
   KernelTable table{.name = "generic"};
 #define LQ_DTYPE(id, name, Block, gguf_id, max_rmse) \
@@ -138,8 +84,10 @@ consteval KernelTable make_table() {
     table.groups[i] = group_kernels_of(static_cast<Precision>(i));
   table.all_finite = all_finite_generic;
   table.to_half = to_half_generic;
-  table.attention = attention_generic<std::uint16_t>;
-  table.attention_f32 = attention_generic<float>;
+#define LQ_CACHE_TYPE(type) \
+  table.attention[static_cast<int>(DType::type)] = attention_generic<Block##type>;
+#include "kernels/blocks/cache_types.def"
+#undef LQ_CACHE_TYPE
   return table;
 }
 

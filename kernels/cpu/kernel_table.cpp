@@ -30,6 +30,7 @@ KernelTable filled_from(KernelTable table, const KernelTable& below) {
     fill(table.matmul[i], below.matmul[i]);
     fill(table.encode[i], below.encode[i]);
     fill(table.decode[i], below.decode[i]);
+    fill(table.attention[i], below.attention[i]);
   }
   for (int i = 0; i < kPrecisionCount; ++i)
     if (!table.groups[i].integers) table.groups[i] = below.groups[i];
@@ -39,8 +40,6 @@ KernelTable filled_from(KernelTable table, const KernelTable& below) {
   fill(table.silu_multiply, below.silu_multiply);
   fill(table.add, below.add);
   fill(table.to_half, below.to_half);
-  fill(table.attention, below.attention);
-  fill(table.attention_f32, below.attention_f32);
   return table;
 }
 

@@ -26,21 +26,40 @@ struct MatmulArgs {
 };
 using MatmulFn = void (*)(const MatmulArgs&) noexcept;
 
-/// out[q] = sum over p of softmax_p(scale * query[q] . key[p]) * value[p], for query heads that
-/// share one key-value head and the positions p in [0, n_positions) of a paged cache. The
-/// bits of out[q] do not depend on n_queries.
+/// Queries of one key-value head over positions of a paged cache. Row r of the queries is head
+/// r % group of token r / group; token t sees the positions [0, first_position + t], and of these
+/// the kernel looks at those in [begin, end). Out of row r, with the weights
+/// w[p] = 2^(log2(e) * scale * query[r] . key[p] - peak[r]) and total[r] = sum over p of w[p]:
+/// sum over p of w[p] * value[p], divided by total[r] unless `peaks` is given.
 struct AttentionArgs {
-  const float* query;                ///< [n_queries][head_dim]
-  const void* keys;                  ///< of the head in page 0: [page_tokens][head_dim]
-  const void* values;                ///< of the head in page 0: [page_tokens][value_dim]
-  std::size_t key_page, value_page;  ///< from one page to the next, in values
+  const float* query;                ///< of a token: [group][head_dim]
+  std::size_t query_stride;          ///< from one token to the next, in values
+  const std::byte *keys, *values;    ///< stored rows of the head in page 0: [page_tokens]
+  std::size_t key_row, value_row;    ///< from one position to the next, in bytes
+  std::size_t key_page, value_page;  ///< from one page to the next, in bytes
   const std::int32_t* page_table;    ///< pages of the sequence, in order
   int page_tokens;                   ///< positions a page
-  int n_queries, head_dim, value_dim;
-  int n_positions;  ///< at least 1
+  int n_tokens, group;
+  int head_dim, value_dim;
+  int first_position;  ///< of token 0
+  int begin, end;      ///< where `peaks` is null every token has to see one of them
   float scale;
-  float* out;  ///< [n_queries][value_dim]
+  float* out;              ///< of a token: [group][value_dim]
+  std::size_t out_stride;  ///< from one token to the next, in values
+  float *peaks, *totals;  ///< [n_tokens * group], or null; a row that sees nothing has a total of 0
+  float* scratch;         ///< attention_scratch() floats
 };
+using AttentionFn = void (*)(const AttentionArgs&) noexcept;
+
+constexpr int kAttentionRows = 96;   ///< rows that a kernel takes at a time: n_tokens * group
+constexpr int kAttentionBlock = 64;  ///< positions that it takes at a time
+
+/// Floats of scratch memory that the attention kernels of every set are content with.
+static inline std::size_t attention_scratch(int head_dim, int value_dim) {
+  constexpr std::size_t kRows = kAttentionRows + 48;  // whole panels of the widest set
+  const std::size_t dims = static_cast<std::size_t>(head_dim) + static_cast<std::size_t>(value_dim);
+  return (kRows + kAttentionBlock) * (dims + 16) + kRows * (kAttentionBlock + 4) + 16;
+}
 
 using EncodeFn = decltype(DTypeTraits::encode);
 using DecodeFn = decltype(DTypeTraits::decode);
@@ -69,8 +88,8 @@ struct KernelTable {
   void (*add)(const float* x, std::size_t n, float* y) noexcept = nullptr;
   /// binary16, rounded as float_to_half does.
   void (*to_half)(const float* x, std::size_t n, std::uint16_t* y) noexcept = nullptr;
-  void (*attention)(const AttentionArgs&) noexcept = nullptr;      ///< binary16 cache
-  void (*attention_f32)(const AttentionArgs&) noexcept = nullptr;  ///< binary32 cache
+  /// By type of the cache; null for types that no cache has.
+  AttentionFn attention[kDTypeCount] = {};
 };
 
 /// A row of isas.def.

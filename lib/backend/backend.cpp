@@ -41,6 +41,22 @@ void Backend::head(const HeadStage& s) {
   matmul(s.weight, s.normed, s.logits);
 }
 
+std::span<const DType> cache_types() {
+  static constexpr DType kTypes[] = {
+#define LQ_CACHE_TYPE(type) DType::type,
+#include "kernels/blocks/cache_types.def"
+#undef LQ_CACHE_TYPE
+  };
+  return kTypes;
+}
+
+std::string cache_type_name(DType type) {
+  std::string name = traits(type).name;
+  for (char& c : name)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return name;
+}
+
 std::unique_ptr<Backend> make_backend(std::string_view name, int threads) {
   std::string known;
 #define LQ_BACKEND(row_name, make)      \

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "kernels/blocks/dtype.h"
@@ -36,12 +37,18 @@ struct View {
 
 /// The cache of one layer of one sequence, in pages.
 struct CacheView {
-  void* keys = nullptr;                 ///< pool: [pages][n_kv_heads][page_tokens][head_dim]
-  void* values = nullptr;               ///< pool: [pages][n_kv_heads][page_tokens][value_dim]
+  void* keys = nullptr;    ///< pool of rows: [pages][n_kv_heads][page_tokens], head_dim values
+  void* values = nullptr;  ///< likewise, value_dim values
   std::span<const std::int32_t> pages;  ///< of the sequence, in order
   int page_tokens = 0;
-  DType type = DType::F16;  ///< of keys and values: F16 or F32
+  DType type = DType::F16;  ///< of keys and values: one of cache_types()
 };
+
+/// The types that a cache of keys and values may have, the default first. Heads are whole blocks of
+/// the type.
+std::span<const DType> cache_types();
+/// As it is written on the command line and in reports, e.g. "f16".
+std::string cache_type_name(DType type);
 
 struct RopeArgs {
   int n_rot = 0;          ///< 0: no rotation

@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/kernel_table.h"
 #include "lib/backend/backend.h"
+#include "lib/backend/cpu_attention.h"
 #include "lib/backend/cpu_kernels.h"
 #include "lib/backend/cpu_products.h"
 #include "lib/backend/host_buffer.h"
@@ -29,7 +30,7 @@ std::size_t count(const View& view) { return size_of(view.rows) * size_of(view.c
 class CpuBackend final : public Backend {
  public:
   CpuBackend(int threads, const KernelTable& table)
-      : pool_(threads), table_(table), products_(pool_, table) {}
+      : pool_(threads), table_(table), products_(pool_, table), attention_(pool_, table) {}
 
   std::string_view name() const override { return "cpu"; }
   std::string_view instruction_set() const override { return table_.name; }
@@ -53,7 +54,7 @@ class CpuBackend final : public Backend {
   void rope(View x, int head_dim, const RopeArgs& args, int first_position) override;
   void kv_append(View k, View v, int n_kv_heads, int first_position,
                  const CacheView& cache) override;
-  void attention(const AttentionStage& stage) override;
+  void attention(const AttentionStage& stage) override { attention_.run(stage); }
   void silu_multiply(View gate, View up, View y) override;
   void add(View x, View y) override;
 
@@ -79,6 +80,7 @@ class CpuBackend final : public Backend {
   ThreadPool pool_;
   const KernelTable& table_;
   CpuProducts products_;
+  CpuAttention attention_;
   RopeTable rope_table_;
 };
 
@@ -144,10 +146,8 @@ void CpuBackend::rope(View x, int head_dim, const RopeArgs& args, int first_posi
 
 void CpuBackend::store(const float* x, std::size_t n, std::size_t place, DType type,
                        void* pool) const {
-  if (type == DType::F32)
-    std::memcpy(static_cast<float*>(pool) + place * n, x, n * sizeof(float));
-  else
-    table_.to_half(x, n, static_cast<std::uint16_t*>(pool) + place * n);
+  table_.encode[index_of(type)](
+      x, nullptr, static_cast<std::byte*>(pool) + place * traits(type).row_bytes(n), n);
 }
 
 void CpuBackend::kv_append(View k, View v, int n_kv_heads, int first_position,
@@ -165,44 +165,6 @@ void CpuBackend::kv_append(View k, View v, int n_kv_heads, int first_position,
       }
     }
   });
-}
-
-void CpuBackend::attention(const AttentionStage& s) {
-  const int group = s.n_heads / s.n_kv_heads;
-  const std::size_t key_head = size_of(s.cache.page_tokens) * size_of(s.head_dim);  // of a page
-  const std::size_t value_head = size_of(s.cache.page_tokens) * size_of(s.value_dim);
-  const std::size_t element = traits(s.cache.type).row_bytes(1);
-  const auto* const keys = static_cast<const std::byte*>(s.cache.keys);
-  const auto* const values = static_cast<const std::byte*>(s.cache.values);
-  const auto kernel = s.cache.type == DType::F32 ? table_.attention_f32 : table_.attention;
-  const auto attend = [&](std::ptrdiff_t task) {
-    // Tokens after one another read the same head, which may still be in a cache.
-    const int head = static_cast<int>(task / s.q.rows);
-    const int t = static_cast<int>(task % s.q.rows);
-    kernel({
-        .query = row(s.q, t) + static_cast<std::ptrdiff_t>(head) * group * s.head_dim,
-        .keys = keys + size_of(head) * key_head * element,
-        .values = values + size_of(head) * value_head * element,
-        .key_page = size_of(s.n_kv_heads) * key_head,
-        .value_page = size_of(s.n_kv_heads) * value_head,
-        .page_table = s.cache.pages.data(),
-        .page_tokens = s.cache.page_tokens,
-        .n_queries = group,
-        .head_dim = s.head_dim,
-        .value_dim = s.value_dim,
-        .n_positions = s.first_position + t + 1,
-        .scale = s.scale,
-        .out = row(s.out, t) + static_cast<std::ptrdiff_t>(head) * group * s.value_dim,
-    });
-  };
-  // Later tokens see more positions, so tasks are handed out one by one.
-  const std::size_t work = count(s.q) * size_of(s.first_position + s.q.rows);
-  const int n_tasks = s.q.rows * s.n_kv_heads;
-  if (work < kWorthSharing) {
-    for (int i = 0; i < n_tasks; ++i) attend(i);
-  } else {
-    pool_.run(n_tasks, [&](int i, int) { attend(i); });
-  }
 }
 
 void CpuBackend::silu_multiply(View gate, View up, View y) {

@@ -7,9 +7,13 @@ namespace lq {
 namespace {
 
 std::size_t pool_bytes(DType type, int n_pages, int n_kv_heads, int dim) {
-  const auto position =
-      checked_multiply(static_cast<std::uint64_t>(n_kv_heads) * traits(type).row_bytes(1),
-                       static_cast<std::uint64_t>(dim));
+  const DTypeTraits& facts = traits(type);
+  if (dim % facts.values != 0)
+    fail(ErrorKind::unsupported, "a cache of type ", cache_type_name(type), " stores ",
+         facts.values, " values of a head together; this model's heads have ", dim,
+         "; choose another type for the cache");
+  const auto position = checked_multiply(static_cast<std::uint64_t>(n_kv_heads),
+                                         facts.row_bytes(static_cast<std::size_t>(dim)));
   const auto all =
       position
           ? checked_multiply(*position, static_cast<std::uint64_t>(n_pages) * KvCache::kPageTokens)

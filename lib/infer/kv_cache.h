@@ -10,12 +10,13 @@
 namespace lq {
 
 /// The pages of all layers. A page holds kPageTokens positions of every layer; page p of layer l is
-/// at [p][n_kv_heads][kPageTokens][head_dim] in that layer's two pools.
+/// at [p][n_kv_heads][kPageTokens][head_dim], stored, in that layer's two pools.
 class KvCache {
  public:
   static constexpr int kPageTokens = 64;
 
-  /// Room for `capacity` positions of F16 or F32 values. Throws Error(resource).
+  /// Room for `capacity` positions in one of cache_types(). Throws Error(unsupported) when heads
+  /// are not whole blocks of the type, Error(resource).
   KvCache(Backend& backend, const HParams& hparams, int capacity, DType type);
 
   int capacity() const { return n_pages_ * kPageTokens; }

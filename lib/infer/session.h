@@ -19,7 +19,7 @@ namespace lq {
 struct SessionOptions {
   int context = 0;             ///< positions; 0: what the model was trained for, at most 8192
   int max_batch = 512;         ///< prompt tokens a step
-  DType kv_type = DType::F16;  ///< of the cache: F16 or F32
+  DType kv_type = DType::F16;  ///< of the cache: one of cache_types()
 };
 
 enum class FinishReason { stop, length, context, interrupted };

@@ -31,7 +31,7 @@ OrderedJson settings_json(const AnswerReport& report, const Model& model) {
                       {"threads", report.threads},
                       {"device", model.backend().name()},
                       {"isa", model.backend().instruction_set()},
-                      {"kv_type", report.kv_type == DType::F32 ? "f32" : "f16"},
+                      {"kv_type", cache_type_name(report.kv_type)},
                       {"template", report.templated}};
   for (const SamplerNumber& number : sampler_numbers()) {
     const double value = report.sampler.*number.field;

@@ -33,7 +33,7 @@ class Runner {
         backend_(make_cpu_backend(threads)),
         load_start_(Clock::now()),
         model_(path, *backend_, {.repack = !options.exact}),
-        session_(model_, {.context = longest_text(options)}) {
+        session_(model_, {.context = longest_text(options), .kv_type = options.kv_type}) {
     base_.load_ns = std::chrono::nanoseconds(Clock::now() - load_start_).count();
     base_.model = path.string();
     base_.architecture = model_.hparams().arch->gguf_name;
@@ -44,7 +44,7 @@ class Runner {
     base_.threads = threads;
     base_.isa = backend_->instruction_set();
     base_.device = backend_->name();
-    base_.kv_type = "f16";
+    base_.kv_type = cache_type_name(options.kv_type);
   }
 
   BenchCase prompt(int n) {

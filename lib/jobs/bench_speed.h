@@ -4,6 +4,7 @@
 #include <functional>
 #include <vector>
 
+#include "kernels/blocks/dtype.h"
 #include "lib/base/monitor.h"
 #include "lib/jobs/bench_report.h"
 
@@ -15,8 +16,9 @@ struct BenchOptions {
   std::vector<int> n_generate = {128};  ///< 0: no such case
   std::vector<int> threads;
   int repetitions = 5;
-  bool exact = false;  ///< weights as stored, products in binary32
-  bool hash = true;    ///< SHA-256 of the model files
+  DType kv_type = DType::F16;  ///< of the cache
+  bool exact = false;          ///< weights as stored, products in binary32
+  bool hash = true;            ///< SHA-256 of the model files
 };
 
 /// Runs every case once without counting it, then `repetitions` times; calls `on_case` after each.

@@ -313,46 +313,6 @@ TEST_CASE("bias, add and gated activation") {
   });
 }
 
-TEST_CASE("causal attention over what kv_append stored") {
-  constexpr int kTokens = 9, kFirst = 30;
-  for_each_backend([](Backend& backend) {
-    // Two key-value heads, three query heads each; the case's cache is filled by kv_append.
-    AttentionCase c(6, 2, 20, 12, 16, 4);
-    Matrix k(kFirst + kTokens, 40, 1), v(kFirst + kTokens, 24, 2), q(kTokens, 120, 3),
-        out(kTokens, 72);
-    const lq::CacheView cache{c.keys.data(), c.values.data(), c.pages, c.page_tokens};
-    backend.kv_append({k.row(0), 25, 40}, {v.row(0), 25, 24}, 2, 0, cache);
-    backend.kv_append({k.row(25), kFirst + kTokens - 25, 40},
-                      {v.row(25), kFirst + kTokens - 25, 24}, 2, 25, cache);
-    for (int p = 0; p < kFirst + kTokens; ++p) {
-      const int page = c.pages[static_cast<std::size_t>(p / 16)];
-      for (int i = 0; i < 40; ++i) {
-        const int place = (page * 2 + i / 20) * 16 + p % 16;
-        REQUIRE(c.keys[static_cast<std::size_t>(place * 20 + i % 20)] ==
-                lq::kernels::float_to_half(k.row(p)[i]));
-      }
-      for (int i = 0; i < 24; ++i) {
-        const int place = (page * 2 + i / 12) * 16 + p % 16;
-        REQUIRE(c.values[static_cast<std::size_t>(place * 12 + i % 12)] ==
-                lq::kernels::float_to_half(v.row(p)[i]));
-      }
-    }
-    backend.attention({.q = q.view(),
-                       .cache = cache,
-                       .n_heads = 6,
-                       .n_kv_heads = 2,
-                       .head_dim = 20,
-                       .value_dim = 12,
-                       .first_position = kFirst,
-                       .scale = 0.25f,
-                       .out = out.view()});
-    for (int t = 0; t < kTokens; ++t)
-      for (int h = 0; h < 6; ++h)
-        CHECK(worst_difference(c.reference(q.row(t) + h * 20, h / 3, kFirst + t + 1, 0.25),
-                               out.row(t) + h * 12) < 1e-5);
-  });
-}
-
 TEST_CASE("stages of the backend are the composed ones, for any number of threads") {
   for (const bool optional : {false, true})
     for (const int tokens : {1, 2, 40}) {

@@ -112,6 +112,16 @@ TEST_CASE("lq-bench: the JSON report has every sample and what it takes to compa
         std::vector<std::string>{"p8/0/1", "p16/0/1", "g0/4/1", "p8/0/2", "p16/0/2", "g0/4/2"});
 }
 
+TEST_CASE("lq-bench: the type of the cache is what was asked for") {
+  const Demo demo;
+  for (const char* type : {"f16", "f32", "q8_0"}) {
+    const auto run = run_expecting(
+        0, "lq-bench",
+        {demo.path, "-p", "4", "-n", "2", "-t", "1", "-r", "1", "--json", "--kv-type", type});
+    for (const Json& c : Json::parse(run.out)["cases"]) CHECK(c["kv_type"] == type);
+  }
+}
+
 TEST_CASE("lq-bench: the table has a row for each case and says what the columns are") {
   const Demo demo;
   const auto run = run_expecting(

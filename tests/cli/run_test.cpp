@@ -51,6 +51,17 @@ bool has_keys(const Json& object, std::initializer_list<const char*> keys) {
 
 }  // namespace
 
+TEST_CASE("lq-run: the cache has the type that was asked for") {
+  const Demo demo;
+  for (const char* type : {"f16", "f32", "q8_0"})
+    CHECK(demo.ask({kQuestion, "--kv-type", type}).out == kAnswer);
+  CHECK(holds(demo.refusal(2, {kQuestion, "--kv-type", "q8"}), "q8_0"));
+  const std::string narrow = convert_checkpoint(demo.dir, "smollm3", DType::F32).string();
+  const auto run = run_expecting(4, "lq-run", {narrow, "a", "--raw", "--kv-type", "q8_0"});
+  CHECK(run.out.empty());
+  CHECK_MESSAGE(holds(run.err, "heads have 16"), run.err);
+}
+
 TEST_CASE("lq-run: an argument, standard input and a file give the same answer, and only it") {
   const Demo demo;
   const auto run = demo.ask({kQuestion});

@@ -134,7 +134,8 @@ TEST_CASE("lq-run --logits: the positions that were asked for, as the library co
     CHECK(std::equal(row.begin(), row.end(), all.begin() + static_cast<long>(position * n)));
   }
   CHECK(logits("[17, 49, 83]")["logits"]["2"] == json["logits"]["2"]);
-  CHECK(logits("[17, 49, 83]", {"--kv-type", "f16"})["logits"]["2"] != json["logits"]["2"]);
+  for (const char* type : {"f16", "q8_0"})
+    CHECK(logits("[17, 49, 83]", {"--kv-type", type})["logits"]["2"] != json["logits"]["2"]);
 
   const auto said = [&](const std::string& request) {
     const auto run = run_expecting(4, "lq-run", {file, "--logits", "-"}, {.input = request});

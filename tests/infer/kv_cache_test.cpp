@@ -107,6 +107,20 @@ TEST_CASE("kv cache: layers and keys and values have memory of their own") {
   CHECK(pools.size() == 4);
 }
 
+TEST_CASE("kv cache: heads are whole blocks of its type") {
+  HParams h = two_layers();
+  h.head_dim = 64;
+  h.value_dim = 32;
+  const auto backend = make_cpu_backend(1);
+  CHECK(KvCache(*backend, h, kPage, DType::Q8_0).bytes() ==
+        std::uint64_t{kPage * 2 * 3 * (64 + 32) / 32 * 34});
+  h.value_dim = 80;
+  const auto said =
+      test::message_of(ErrorKind::unsupported, [&] { KvCache(*backend, h, kPage, DType::Q8_0); });
+  CHECK_MESSAGE(holds(said, "q8_0 stores 32 values"), said);
+  CHECK_MESSAGE(holds(said, "have 80"), said);
+}
+
 TEST_CASE("kv cache: what no memory can hold is refused") {
   HParams huge = two_layers();
   huge.n_layers = 1;

@@ -146,6 +146,14 @@ class Restored : public TensorSource {
   std::vector<std::vector<std::byte>> data_;
 };
 
+double largest_difference(std::span<const float> a, std::span<const float> b) {
+  REQUIRE(a.size() == b.size());
+  double worst = 0;
+  for (std::size_t i = 0; i < a.size(); ++i)
+    keep_worst(worst, std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
+  return worst;
+}
+
 }  // namespace
 
 TEST_CASE("logits and greedy texts are transformers' for each family and instruction set") {
@@ -245,15 +253,17 @@ TEST_CASE("lq-demo: quiz answers of the stored, a large and a small type [slow]"
 
 TEST_CASE("logits do not depend on threads, steps, or what was in the cache before") {
   const std::vector<TokenId> ids = demo_prompts()[4]["ids"];
-  std::vector<float> first;
+  const int whole = static_cast<int>(ids.size());
+  std::map<int, std::vector<float>> first;  // by batch: few queries are summed in another order
   for (const int threads : {1, 2, 3}) {
     const LoadedModel model("lq-demo", DType::BF16, threads);
-    for (const int batch : {static_cast<int>(ids.size()), 1, 7}) {
+    for (const int batch : {whole, 1, 7}) {
       CAPTURE(threads);
       CAPTURE(batch);
       const auto logits = all_logits(*model, ids, batch);
-      if (first.empty()) first = logits;
-      CHECK(logits == first);
+      if (first[batch].empty()) first[batch] = logits;
+      CHECK(logits == first[batch]);
+      CHECK(largest_difference(logits, first[whole]) <= kBound);
     }
   }
   const LoadedModel model("lq-demo", DType::BF16);
@@ -267,6 +277,28 @@ TEST_CASE("logits do not depend on threads, steps, or what was in the cache befo
   CHECK(again == answer_to(*model, fresh, ids, 20));
   CHECK(again == demo_prompts()[4]["greedy_text"].get<std::string>());
   CHECK(fresh.timings().cached_tokens == 0);
+}
+
+TEST_CASE("logits with a cache of fewer bits") {
+  const LoadedModel model("lq-demo", DType::F32);
+  // Q8_0 costs as much here as with the weights: 0.2 of a logit.
+  for (const auto& [type, bound] : {std::pair{DType::F16, 1e-2}, {DType::Q8_0, 0.4}}) {
+    CAPTURE(cache_type_name(type));
+    for (const int batch : {64, 1}) {
+      double worst = 0;
+      for (const Json& prompt : demo_prompts()) {
+        const std::vector<TokenId> ids = prompt["ids"];
+        keep_worst(worst, largest_difference(all_logits(*model, ids, batch, type),
+                                             all_logits(*model, ids, batch)));
+        Session session(*model, {.context = 256, .kv_type = type});
+        CHECK(answer_to(*model, session, ids, 48) == prompt["greedy_text"].get<std::string>());
+      }
+      std::printf("lq-demo  cache of %-5s batch %2d: largest difference of a logit %.2g\n",
+                  cache_type_name(type).c_str(), batch, worst);
+      CHECK(worst <= bound);
+      CHECK(worst >= bound / 20);
+    }
+  }
 }
 
 TEST_CASE("a model of any type gives the logits of what its weights decode to") {

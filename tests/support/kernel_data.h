@@ -1,5 +1,6 @@
 #pragma once
 // Random operands and naive references for tests of kernels and backends.
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -59,61 +60,70 @@ struct Dot {
   }
 };
 
-inline std::vector<std::uint16_t> half_values(std::size_t n, std::uint32_t seed) {
-  std::vector<std::uint16_t> halves;
-  for (const float value : normal_values(n, seed)) halves.push_back(kernels::float_to_half(value));
-  return halves;
-}
-
-/// Operands of attention over a paged cache whose pages lie in reverse order.
-struct AttentionCase {
-  int n_queries, n_kv_heads, head_dim, value_dim, page_tokens, n_pages;
-  std::vector<float> query;  ///< [n_queries][head_dim], all of one key-value head
-  std::vector<std::uint16_t> keys, values;
+/// A paged cache of keys and values whose pages lie in reverse order. What was not filled is not a
+/// number, as far as the type has such.
+struct CacheCase {
+  DType type;
+  int n_kv_heads, head_dim, value_dim, page_tokens;
+  std::vector<std::byte> keys, values;
   std::vector<std::int32_t> pages;
 
-  AttentionCase(int queries, int kv_heads, int key_dim, int out_dim, int tokens_a_page, int n)
-      : n_queries(queries),
+  CacheCase(DType dtype, int kv_heads, int key_dim, int out_dim, int tokens_a_page, int n_positions)
+      : type(dtype),
         n_kv_heads(kv_heads),
         head_dim(key_dim),
         value_dim(out_dim),
-        page_tokens(tokens_a_page),
-        n_pages(n) {
+        page_tokens(tokens_a_page) {
+    const int n_pages = (n_positions + page_tokens - 1) / page_tokens;
     const auto places = static_cast<std::size_t>(page_tokens * n_pages * n_kv_heads);
-    query = normal_values(static_cast<std::size_t>(n_queries * head_dim), 5);
-    keys = half_values(places * static_cast<std::size_t>(head_dim), 6);
-    values = half_values(places * static_cast<std::size_t>(value_dim), 7);
+    keys.assign(places * key_row(), std::byte{0xff});
+    values.assign(places * value_row(), std::byte{0xff});
     for (int i = n_pages; i-- > 0;) pages.push_back(i);
   }
+  std::size_t key_row() const { return traits(type).row_bytes(static_cast<std::size_t>(head_dim)); }
+  std::size_t value_row() const {
+    return traits(type).row_bytes(static_cast<std::size_t>(value_dim));
+  }
+  std::byte* key(int p, int head) { return keys.data() + place(p, head) * key_row(); }
+  std::byte* value(int p, int head) { return values.data() + place(p, head) * value_row(); }
 
-  /// What query head `q` sees through head `kv_head`, in binary64.
-  std::vector<double> reference(const float* q, int kv_head, int n_positions, double scale) const {
-    std::vector<double> score;
+  /// Random rows at the first positions of every head.
+  void fill(int n_positions, std::uint32_t seed) {
+    const auto n = static_cast<std::size_t>(n_positions) * static_cast<std::size_t>(n_kv_heads);
+    const std::vector<float> k = normal_values(n * static_cast<std::size_t>(head_dim), seed);
+    const std::vector<float> v = normal_values(n * static_cast<std::size_t>(value_dim), seed + 1);
+    const float *next_key = k.data(), *next_value = v.data();
+    for (int p = 0; p < n_positions; ++p)
+      for (int h = 0; h < n_kv_heads; ++h, next_key += head_dim, next_value += value_dim) {
+        traits(type).encode(next_key, nullptr, key(p, h), static_cast<std::size_t>(head_dim));
+        traits(type).encode(next_value, nullptr, value(p, h), static_cast<std::size_t>(value_dim));
+      }
+  }
+
+  /// What query `q` sees through head `head`, in binary64.
+  std::vector<double> reference(const float* q, int head, int n_positions, double scale) {
+    std::vector<float> row(static_cast<std::size_t>(std::max(head_dim, value_dim)));
+    std::vector<double> score, out(static_cast<std::size_t>(value_dim));
     double peak = -INFINITY, total = 0;
     for (int p = 0; p < n_positions; ++p) {
-      double sum = 0;
-      const std::uint16_t* key = keys.data() + place(p, kv_head) * head_dim;
-      for (int i = 0; i < head_dim; ++i)
-        sum += static_cast<double>(q[i]) * static_cast<double>(kernels::half_to_float(key[i]));
-      score.push_back(sum * scale);
+      traits(type).decode(key(p, head), row.data(), static_cast<std::size_t>(head_dim));
+      score.push_back(Dot(q, row.data(), static_cast<std::size_t>(head_dim)).sum * scale);
       peak = std::fmax(peak, score.back());
     }
-    std::vector<double> out(static_cast<std::size_t>(value_dim));
     for (int p = 0; p < n_positions; ++p) {
       const double weight = std::exp(score[static_cast<std::size_t>(p)] - peak);
-      const std::uint16_t* value = values.data() + place(p, kv_head) * value_dim;
+      traits(type).decode(value(p, head), row.data(), out.size());
       total += weight;
-      for (std::size_t i = 0; i < out.size(); ++i)
-        out[i] += weight * static_cast<double>(kernels::half_to_float(value[i]));
+      for (std::size_t i = 0; i < out.size(); ++i) out[i] += weight * static_cast<double>(row[i]);
     }
-    for (double& value : out) value /= total;
+    for (double& x : out) x /= total;
     return out;
   }
 
  private:
-  std::ptrdiff_t place(int p, int kv_head) const {
+  std::size_t place(int p, int head) const {
     const int page = pages[static_cast<std::size_t>(p / page_tokens)];
-    return (page * n_kv_heads + kv_head) * page_tokens + p % page_tokens;
+    return static_cast<std::size_t>((page * n_kv_heads + head) * page_tokens + p % page_tokens);
   }
 };
 

@@ -28,14 +28,9 @@ inline float largest_of(__m256 a) {
   return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
 }
 
-/// binary16 values at p; lanes from n on are zero and not read.
+/// Eight binary16 values at p.
 inline __m256 load_halves(const void* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
-}
-inline __m256 load_halves(const std::uint16_t* p, int n) {
-  std::uint16_t padded[8] = {};
-  for (int i = 0; i < n; ++i) padded[i] = p[i];
-  return load_halves(padded);
 }
 
 /// e^x within 1.5 ulp (2^-23); 0 and infinity beyond binary32's range; NaN stays NaN.
