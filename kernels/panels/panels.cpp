@@ -1,6 +1,7 @@
 #include "kernels/panels/panels.h"
 
 #include "kernels/blocks/all_blocks.h"
+#include "kernels/panels/float_panels.h"
 #include "kernels/panels/layout.h"
 
 namespace lq::kernels {
@@ -12,6 +13,11 @@ constexpr PanelTraits panel_traits_of() {
     using Layout = PanelLayout<Block::kPanel>;
     return {.exists = true, .columns = Layout::kColumns, .tile_bytes = Layout::kBytes};
   }
+  if constexpr (HasFloatPanel<Block>)
+    return {.exists = true,
+            .floats = true,
+            .columns = 1,
+            .tile_bytes = kPanelRows * static_cast<int>(sizeof(Block))};
   return {};
 }
 

@@ -25,12 +25,27 @@ struct PanelMatmulArgs {
   std::size_t y_stride;
 };
 
+/// The same for weights that are floats: products of 256 columns are added up in order, one
+/// rounding each, then their sum to those before. The bits of y are the same in every set, range
+/// and n_tokens.
+struct FloatMatmulArgs {
+  const std::byte* panels;  ///< of the matrix: [cols][16] each
+  int rows, cols;
+  int panel_begin, panel_end;
+  const float* x;  ///< [n_tokens][x_stride]
+  std::size_t x_stride;
+  int n_tokens;
+  float* y;  ///< [n_tokens][y_stride]
+  std::size_t y_stride;
+};
+
 /// Filled as a whole: the kernels of a set agree on the width of tiles.
 struct PanelKernels {
   int widest_tile = 0;  ///< 0: no panels
   void (*quantize)(const QuantizeArgs&) noexcept = nullptr;
-  /// Null for types that are multiplied as they are stored.
+  /// A type has one of the two, or none: then it is multiplied as it is stored.
   void (*multiply[kDTypeCount])(const PanelMatmulArgs&) noexcept = {};
+  void (*multiply_floats[kDTypeCount])(const FloatMatmulArgs&) noexcept = {};
   /// One panel, whose memory is zero before, of n_rows (at most 16) stored rows.
   void (*encode[kDTypeCount])(const std::byte* rows, std::size_t row_bytes, int n_rows, int cols,
                               std::byte* panel) noexcept = {};
@@ -39,7 +54,8 @@ struct PanelKernels {
 /// A type's panels, the same in every set.
 struct PanelTraits {
   bool exists = false;
-  int columns = 0;  ///< of a tile
+  bool floats = false;  ///< multiply_floats
+  int columns = 0;      ///< of a tile
   int tile_bytes = 0;
 
   /// Bytes of a panel of rows of `cols` values.

@@ -5,6 +5,7 @@
 
 #include "kernels/half.h"
 #include "kernels/panels/encode.h"
+#include "kernels/panels/float_panels.h"
 #include "kernels/panels/panels.h"
 #include "kernels/rounding.h"
 
@@ -170,6 +171,10 @@ consteval void add_plain_panel(PanelKernels& kernels, DType type) {
   if constexpr (HasPanel<Block>) {
     kernels.multiply[index_of(type)] = multiply_plain<Block>;
     kernels.encode[index_of(type)] = encode_panel<Block>;
+  }
+  if constexpr (HasFloatPanel<Block>) {
+    kernels.multiply_floats[index_of(type)] = multiply_floats_plain<Block>;
+    kernels.encode[index_of(type)] = encode_float_panel<Block>;
   }
 }
 

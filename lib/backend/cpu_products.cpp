@@ -35,7 +35,7 @@ int CpuProducts::begin(const ProductInput& input, std::span<const Product> produ
   for (const Product& product : products) {
     const WeightView& w = *product.weight;
     work += static_cast<std::int64_t>(w.rows) * w.cols * input.x.rows;
-    wants_tiles_ = wants_tiles_ || w.in_panels;
+    wants_tiles_ = wants_tiles_ || (w.in_panels && !kernels::panel_traits(w.type).floats);
   }
   const int n_tokens = input.x.rows, widest = table_.panels.widest_tile;
   width_ = kernels::tile_width(n_tokens, widest);
@@ -97,17 +97,31 @@ void CpuProducts::multiply(const Product& product, RowRange rows, int worker) co
   const WeightView& w = *product.weight;
   const Prepared& prepared = prepared_[size_of(worker)];
   const auto type = index_of(w.type);
+  const int first_panel = rows.begin / kernels::kPanelRows;
+  const int end_panel = (rows.end + kernels::kPanelRows - 1) / kernels::kPanelRows;
+  if (w.in_panels && kernels::panel_traits(w.type).floats) {
+    table_.panels.multiply_floats[type]({.panels = w.data,
+                                         .rows = w.rows,
+                                         .cols = w.cols,
+                                         .panel_begin = first_panel,
+                                         .panel_end = end_panel,
+                                         .x = prepared.x,
+                                         .x_stride = prepared.x_stride,
+                                         .n_tokens = input_.x.rows,
+                                         .y = product.y.data,
+                                         .y_stride = size_of(product.y.cols)});
+    return;
+  }
   if (w.in_panels) {
-    table_.panels.multiply[type](
-        {.panels = w.data,
-         .rows = w.rows,
-         .cols = w.cols,
-         .panel_begin = rows.begin / kernels::kPanelRows,
-         .panel_end = (rows.end + kernels::kPanelRows - 1) / kernels::kPanelRows,
-         .x = prepared.tiles,
-         .n_tokens = input_.x.rows,
-         .y = product.y.data,
-         .y_stride = size_of(product.y.cols)});
+    table_.panels.multiply[type]({.panels = w.data,
+                                  .rows = w.rows,
+                                  .cols = w.cols,
+                                  .panel_begin = first_panel,
+                                  .panel_end = end_panel,
+                                  .x = prepared.tiles,
+                                  .n_tokens = input_.x.rows,
+                                  .y = product.y.data,
+                                  .y_stride = size_of(product.y.cols)});
     return;
   }
   table_.matmul[type]({.w = w.data,

@@ -304,7 +304,9 @@ TEST_CASE("logits with a cache of fewer bits") {
 TEST_CASE("a model of any type gives the logits of what its weights decode to") {
   const LoadedModel original("lq-demo-draft", DType::F32, 2);
   const std::vector<TokenId> ids = demo_prompts()[0]["ids"];
-  const auto exact = all_logits(*original, ids, 64);
+  const Weights as_stored(original->source(), original->hparams(), original->backend(),
+                          {.repack = false});
+  const auto exact = all_logits(as_stored, original->hparams(), original->backend(), ids, 64);
   int types = 0;
   for_each_dtype([&](DType type, const DTypeTraits& facts) {
     if (!facts.has_codec()) return;
@@ -336,7 +338,7 @@ TEST_CASE("activations of 8 bits change what a model says by little, in every se
       read_golden("models/reference.json")["first_8_chunks"]["first_chunk_ids"];
   int types = 0;
   for_each_dtype([&](DType type, const DTypeTraits& facts) {
-    if (!kernels::panel_traits(type).exists) return;
+    if (!kernels::panel_traits(type).exists || kernels::panel_traits(type).floats) return;
     CAPTURE(std::string(facts.name));
     const Restored source(original->source(), type, false);
     const auto run = [&](Backend& backend, bool repack) {

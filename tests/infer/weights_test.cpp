@@ -109,7 +109,11 @@ TEST_CASE("weights: a model with a head of its own reads one row of the embeddin
       dir.write("separate.gguf", tiny_llama().floats("output.weight", {64, 300}).build()),
       *backend);
   const std::uint64_t table = 300 * 64 * 4;
-  CHECK(tied.weights().head.data == tied.weights().embedding.data);
+  CHECK(tied.weights().head.in_panels);
+  CHECK(!tied.weights().embedding.in_panels);
+  CHECK(tied.weights().name_of(tied.weights().head) == "token_embd.weight");
+  const Model as_stored(dir / "tied.gguf", *backend, {.repack = false});
+  CHECK(as_stored.weights().head.data == as_stored.weights().embedding.data);
   CHECK(tied.weights().bytes_per_token() == tied.weights().bytes());
   CHECK(separate.weights().head.data != separate.weights().embedding.data);
   CHECK(separate.weights().bytes() == tied.weights().bytes() + table);

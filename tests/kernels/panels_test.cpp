@@ -51,8 +51,23 @@ std::vector<float> multiply(const PanelKernels& kernels, const StoredMatrix& w,
                             const std::vector<std::byte>& panels, const std::vector<float>& x,
                             int n_tokens, int begin, int end) {
   const int cols = static_cast<int>(w.cols);
-  const auto tiles = quantized(kernels, x, n_tokens, cols);
+  const PanelTraits& traits = panel_traits(w.type);
+  const auto tiles =
+      traits.floats ? std::vector<std::byte>() : quantized(kernels, x, n_tokens, cols);
   std::vector<float> y(static_cast<std::size_t>(n_tokens) * (w.rows + 3), -1);
+  if (traits.floats) {
+    kernels.multiply_floats[lq::index_of(w.type)]({.panels = panels.data(),
+                                                   .rows = static_cast<int>(w.rows),
+                                                   .cols = cols,
+                                                   .panel_begin = begin,
+                                                   .panel_end = end,
+                                                   .x = x.data(),
+                                                   .x_stride = w.cols,
+                                                   .n_tokens = n_tokens,
+                                                   .y = y.data(),
+                                                   .y_stride = w.rows + 3});
+    return y;
+  }
   kernels.multiply[lq::index_of(w.type)]({.panels = panels.data(),
                                           .rows = static_cast<int>(w.rows),
                                           .cols = cols,
@@ -95,7 +110,7 @@ TEST_CASE(
     "panels hold the weights: products are those of decoded weights and rounded activations") {
   constexpr int kRows = 37, kTokens = 3;
   for_each_panel_type([&](DType type, const DTypeTraits& traits) {
-    for (const int blocks : {1, 3, 9}) {
+    for (const int blocks : {1, 3, 9, traits.values == 1 ? 515 : 17}) {
       const auto cols = static_cast<std::size_t>(traits.values * blocks);
       CAPTURE(cols);
       const StoredMatrix w(type, kRows, cols, 1);
@@ -124,7 +139,9 @@ TEST_CASE("every set makes the same panels, and the same products to the bit") {
     for_each_panel_type([&](DType type, const DTypeTraits& traits) {
       for (const int n_tokens : {1, 2, 3, 4, 5, 9, 131}) {
         CAPTURE(n_tokens);
-        const auto cols = static_cast<std::size_t>(traits.values == 32 ? 32 * 21 : 256 * 3);
+        const auto cols = static_cast<std::size_t>(traits.values == 1    ? 677
+                                                   : traits.values == 32 ? 32 * 21
+                                                                         : 256 * 3);
         const StoredMatrix w(type, kRows, cols, 1);
         const auto x = normal_values(static_cast<std::size_t>(n_tokens) * cols, 3);
         const auto panels = panels_of(kernels, w);
@@ -147,6 +164,7 @@ TEST_CASE("every set makes the same panels, and the same products to the bit") {
 TEST_CASE("largest codes, activations and scales do not overflow the integers of any set") {
   for_each_panel_set([&](const PanelKernels& kernels) {
     for_each_panel_type([&](DType type, const DTypeTraits& traits) {
+      if (panel_traits(type).floats) return;
       const std::size_t cols = 512;
       for (const int fill : {0xff, 0x7f, 0x80, 0x00, 0x0f, 0xf0}) {
         CAPTURE(fill);

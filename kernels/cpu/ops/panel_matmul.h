@@ -11,6 +11,7 @@
 //   Unpacked         codes as bytes
 //   unpack_codes<F>  from the first to the second
 #include "kernels/blocks/all_blocks.h"
+#include "kernels/cpu/ops/float_panels_avx2.h"
 #include "kernels/cpu/ops/quantize_avx2.h"
 #include "kernels/panels/encode.h"
 
@@ -107,6 +108,10 @@ consteval void add_panel_type(PanelKernels& kernels, DType type) {
   if constexpr (HasPanel<Block>) {
     kernels.multiply[index_of(type)] = multiply_panels<Set, Block>;
     kernels.encode[index_of(type)] = encode_panel<Block>;
+  }
+  if constexpr (HasFloatPanel<Block>) {
+    kernels.multiply_floats[index_of(type)] = multiply_floats_avx2<Block>;
+    kernels.encode[index_of(type)] = encode_float_panel<Block>;
   }
 }
 
