@@ -3,27 +3,25 @@
 #include <stdio.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
-#include <cmath>
-#include <cstring>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <system_error>
 
 #include "lib/backend/cpu_kernels.h"
 #include "lib/base/error.h"
-#include "lib/base/parallel.h"
-#include "lib/base/quote.h"
 #include "lib/io/descriptor.h"
 #include "lib/io/text_file.h"
 #include "lib/jobs/checkpoint.h"
+#include "lib/jobs/checkpoint_pass.h"
+#include "lib/jobs/checkpoint_verify.h"
+#include "lib/jobs/linear_bitsandbytes.h"
 
 namespace lq {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::uint64_t kCopyBytes = 1 << 20;
 
 /// The folder's own name at the end, whatever was typed ("out", "./out/").
 fs::path resolved(const fs::path& folder) {
@@ -75,145 +73,143 @@ class NewFolder {
   fs::path output_, path_;
 };
 
-/// Rows [first, last) of a quantized module, or bytes of a copied one.
-struct CheckpointPiece {
-  std::size_t module;
-  std::uint64_t first, last;
+/// A matrix while it is made: pieces of it come from several threads, the last one writes it.
+struct ModuleWork {
+  std::once_flag begun;
+  LinearBytes parts;
+  std::atomic<std::uint64_t> rows_left;
 };
 
 class CheckpointWriter {
  public:
   CheckpointWriter(const CheckpointPlan& plan, const fs::path& folder, int threads,
                    Monitor& monitor)
-      : plan_(plan),
-        threads_(threads),
-        monitor_(monitor),
-        encoder_(plan.scheme, kernels_),
-        largest_(plan.modules.size()) {
+      : plan_(plan), pass_(plan, threads, monitor), work_(plan.modules.size()) {
     const auto names = plan.file_names();
     for (std::size_t i = 0; i < names.size(); ++i)
       files_.push_back(std::make_unique<SafetensorsWriter>(folder / names[i], plan.files[i]));
+    for (std::size_t i = 0; i < plan.modules.size(); ++i) {
+      const auto& linear = plan.modules[i].linear;
+      if (!linear) continue;
+      work_[i] = std::make_unique<ModuleWork>();
+      work_[i]->rows_left = linear->rows;
+    }
   }
 
-  void run() {
-    const std::vector<CheckpointPiece> pieces = cut();
-    std::uint64_t total = 0;
-    for (const auto& module : plan_.modules) total += source_bytes(module);
-    if (encoder_.needs_largest()) {
-      monitor_.begin("measuring", total, Unit::bytes);
-      each(pieces, [this](const CheckpointPiece& piece) { measure(piece); });
-      monitor_.end();
-    }
-    monitor_.begin("writing", total, Unit::bytes);
-    each(pieces, [this](const CheckpointPiece& piece) { write(piece); });
+  CheckpointDigests run() {
+    CheckpointDigests digests(plan_);
+    pass_.run("writing", [&](const CheckpointPiece& piece) {
+      if (plan_.modules[piece.module].linear)
+        write_rows(piece, digests);
+      else
+        copy(piece);
+    });
     for (const auto& file : files_) file->commit();
-    monitor_.end();
+    return digests;
   }
 
  private:
-  std::uint64_t source_bytes(const PlannedModule& module) const {
-    return plan_.source->raw_data(module.source_index).size();
+  void copy(const CheckpointPiece& piece) {
+    const PlannedModule& module = plan_.modules[piece.module];
+    files_[module.file]->write(module.first_entry, copied_offset(plan_, piece),
+                               pass_.bytes_of(piece));
   }
 
-  std::vector<CheckpointPiece> cut() const {
-    std::vector<CheckpointPiece> pieces;
-    for (std::size_t i = 0; i < plan_.modules.size(); ++i) {
-      const PlannedModule& module = plan_.modules[i];
-      const std::uint64_t end = module.linear ? module.linear->rows : source_bytes(module);
-      const std::uint64_t step = module.linear ? kLinearChunk : kCopyBytes;
-      for (std::uint64_t at = 0; at < end; at += step)
-        pieces.push_back({i, at, std::min(end, at + step)});
-    }
-    return pieces;
-  }
-
-  template <class Work>
-  void each(const std::vector<CheckpointPiece>& pieces, const Work& work) {
-    parallel_for(static_cast<std::ptrdiff_t>(pieces.size()), threads_, [&](std::ptrdiff_t i) {
-      const CheckpointPiece& piece = pieces[static_cast<std::size_t>(i)];
-      {
-        const std::lock_guard lock(mutex_);
-        monitor_.check_stop();
-      }
-      work(piece);
-      const PlannedModule& module = plan_.modules[piece.module];
-      const std::uint64_t of = module.linear ? module.linear->rows : source_bytes(module);
-      const std::lock_guard lock(mutex_);
-      monitor_.advance(source_bytes(module) / of * (piece.last - piece.first));
-    });
-  }
-
-  /// The rows of a piece as binary32, which are finite.
-  std::vector<float> values_of(const CheckpointPiece& piece) const {
+  void write_rows(const CheckpointPiece& piece, CheckpointDigests& digests) {
     const PlannedModule& module = plan_.modules[piece.module];
     const Linear& linear = *module.linear;
-    const DTypeTraits& type = traits(linear.type);
-    const std::uint64_t row_bytes = linear.cols * type.bytes;
-    std::vector<std::byte> stored((piece.last - piece.first) * row_bytes);
-    plan_.source->read(
-        module.source_index,
-        plan_.source->raw_data(module.source_index).subspan(piece.first * row_bytes, stored.size()),
-        stored);
-    std::vector<float> values((piece.last - piece.first) * linear.cols);
-    kernels_.decode[index_of(linear.type)](stored.data(), values.data(), values.size());
-    if (kernels_.all_finite(values.data(), values.size())) return values;
-    const auto bad =
-        std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
-    fail(ErrorKind::input, plan_.source->file_of(module.source_index).string(), ": tensor ",
-         quote(plan_.source->tensors()[module.source_index].name), ": element ",
-         piece.first * linear.cols + static_cast<std::uint64_t>(bad - values.begin()), " is ", *bad,
-         "; weights have to be finite");
+    ModuleWork& work = *work_[piece.module];
+    std::call_once(work.begun, [&] { work.parts = encoder_.allocate(linear); });
+    std::vector<float> meant;
+    encoder_.encode(linear, piece.first, pass_.values_of(piece), work.parts, &meant);
+    if (encoder_.tells_values()) digests.put(piece, meant);
+    if (work.rows_left.fetch_sub(piece.last - piece.first) != piece.last - piece.first) return;
+    encoder_.finish(linear, work.parts);
+    if (!encoder_.tells_values()) digests.put_decoded(plan_, piece.module, work.parts);
+    for (std::size_t i = 0; i < work.parts.size(); ++i)
+      files_[module.file]->write(module.first_entry + i, 0, work.parts[i]);
+    work.parts = {};
   }
 
-  void measure(const CheckpointPiece& piece) {
+  const CheckpointPlan& plan_;
+  CheckpointPass pass_;
+  const LinearEncoder encoder_{plan_.scheme, choose_cpu_kernels()};
+  std::vector<std::unique_ptr<SafetensorsWriter>> files_;
+  std::vector<std::unique_ptr<ModuleWork>> work_;  ///< of each module; null for copied ones
+};
+
+/// Finds what the encoder has to know of whole matrices, and what follows from it.
+class CheckpointMeasurer {
+ public:
+  CheckpointMeasurer(CheckpointPlan& plan, int threads, Monitor& monitor)
+      : plan_(plan),
+        pass_(plan, threads, monitor),
+        largest_(plan.modules.size()),
+        scales_(plan.modules.size()) {}
+
+  void run() {
+    const LinearEncoder encoder(plan_.scheme, choose_cpu_kernels());
+    if (encoder.measures() == Measure::nothing) return;
+    if (encoder.measures() == Measure::largest)
+      pass_.run("measuring", [&](const CheckpointPiece& piece) { measure_largest(piece); });
+    else
+      pass_.run("measuring", [&](const CheckpointPiece& piece) { measure_scales(piece); });
+    for (std::size_t i = 0; i < plan_.modules.size(); ++i) {
+      PlannedModule& module = plan_.modules[i];
+      if (!module.linear) continue;
+      module.linear->largest = largest_of(module, i);
+      module.parts = encoder.parts(*module.linear);
+    }
+    plan_.fill_files();
+  }
+
+ private:
+  void measure_largest(const CheckpointPiece& piece) {
     if (!plan_.modules[piece.module].linear) return;
-    const std::vector<float> values = values_of(piece);
-    const float largest = kernels_.groups[0].largest_magnitude(values.data(), values.size());
-    const std::lock_guard lock(mutex_);
+    const std::vector<float> values = pass_.values_of(piece);
+    const float largest = kernels_.largest_magnitude(values.data(), values.size());
+    const std::lock_guard lock(pass_.mutex());
     largest_[piece.module] = std::max(largest_[piece.module], largest);
   }
 
   /// NVFP4 shares one factor among what engines fuse.
-  float largest_for(const PlannedModule& module, std::size_t index) const {
+  float largest_of(const PlannedModule& module, std::size_t index) const {
     if (plan_.scheme.number != WeightNumber::nvfp4) return largest_[index];
     float largest = 0;
     for (const std::size_t other : module.fused) largest = std::max(largest, largest_[other]);
     return largest;
   }
 
-  void write(const CheckpointPiece& piece) {
-    const PlannedModule& module = plan_.modules[piece.module];
-    SafetensorsWriter& file = *files_[module.file];
-    if (!module.linear) {
-      std::vector<std::byte> bytes(piece.last - piece.first);
-      plan_.source->read(
-          module.source_index,
-          plan_.source->raw_data(module.source_index).subspan(piece.first, bytes.size()), bytes);
-      return file.write(module.first_entry, piece.first, bytes);
-    }
-    const std::vector<float> values = values_of(piece);
-    std::vector<std::vector<std::byte>> made;
-    std::vector<std::byte*> out;
-    for (const LinearPart& part : module.parts) {
-      const auto extent = part.extent(piece.first, piece.last, module.linear->rows);
-      made.emplace_back(extent.end - extent.begin);
-      out.push_back(made.back().data());
-    }
-    encoder_.encode(*module.linear, piece.first, values, largest_for(module, piece.module), out);
-    for (std::size_t i = 0; i < made.size(); ++i) {
-      const auto extent = module.parts[i].extent(piece.first, piece.last, module.linear->rows);
-      if (!made[i].empty()) file.write(module.first_entry + i, extent.begin, made[i]);
-    }
+  void measure_scales(const CheckpointPiece& piece) {
+    auto& linear = plan_.modules[piece.module].linear;
+    if (!linear) return;
+    constexpr std::size_t kBlockValues = 64;
+    const std::vector<float> values = pass_.values_of(piece);
+    std::vector<float> scales(values.size() / kBlockValues);
+    for (std::size_t i = 0; i < scales.size(); ++i)
+      scales[i] = kernels_.largest_magnitude(values.data() + i * kBlockValues, kBlockValues);
+    const std::lock_guard lock(pass_.mutex());
+    Scales& all = scales_[piece.module];
+    all.of.resize(static_cast<std::size_t>(linear->rows * linear->cols / kBlockValues));
+    std::copy(
+        scales.begin(), scales.end(),
+        all.of.begin() + static_cast<std::ptrdiff_t>(piece.first * linear->cols / kBlockValues));
+    all.rows += piece.last - piece.first;
+    if (all.rows != linear->rows) return;
+    linear->mean_scale = mean_scale(all.of);
+    all.of = {};
   }
 
-  const CheckpointPlan& plan_;
-  const int threads_;
-  Monitor& monitor_;
-  const kernels::KernelTable& kernels_ = choose_cpu_kernels();
-  const LinearEncoder encoder_;
-  std::vector<std::unique_ptr<SafetensorsWriter>> files_;
+  struct Scales {
+    std::vector<float> of;   ///< the blocks of a matrix
+    std::uint64_t rows = 0;  ///< that were measured
+  };
+
+  CheckpointPlan& plan_;
+  CheckpointPass pass_;
+  const kernels::GroupKernels& kernels_ = choose_cpu_kernels().groups[0];
   std::vector<float> largest_;  ///< magnitude of each module
-  std::mutex mutex_;
+  std::vector<Scales> scales_;
 };
 
 std::string index_text(const CheckpointPlan& plan) {
@@ -246,11 +242,12 @@ void check_checkpoint_output(const CheckpointPlan& plan, const fs::path& output,
          ": is not replaced: it has no config.json, so it is not a model's folder");
 }
 
-void write_checkpoint(const CheckpointPlan& plan, const fs::path& output, int threads,
-                      Existing existing, Monitor& monitor) {
+void write_checkpoint(CheckpointPlan& plan, const fs::path& output, int threads, Existing existing,
+                      Monitor& monitor) {
   check_checkpoint_output(plan, output, existing);
   NewFolder folder(resolved(output));
-  CheckpointWriter(plan, folder.path(), threads, monitor).run();
+  CheckpointMeasurer(plan, threads, monitor).run();
+  const CheckpointDigests digests = CheckpointWriter(plan, folder.path(), threads, monitor).run();
   for (const fs::path& file : plan.copied) {
     std::error_code error;
     fs::copy_file(file, folder.path() / file.filename(), error);
@@ -259,6 +256,9 @@ void write_checkpoint(const CheckpointPlan& plan, const fs::path& output, int th
   if (plan.files.size() > 1)
     write_text(folder.path() / "model.safetensors.index.json", index_text(plan), Existing::refuse);
   write_text(folder.path() / "config.json", plan.config, Existing::refuse);
+  for (const ConfigFile& file : plan.config_files)
+    write_text(folder.path() / file.name, file.text, Existing::refuse);
+  verify_checkpoint(plan, folder.path(), digests, threads, monitor);
   monitor.check_stop();
   folder.give_name(existing);
 }
