@@ -10,6 +10,7 @@
 #include "lib/base/quote.h"
 #include "lib/format/hf_directory.h"
 #include "lib/jobs/checkpoint.h"
+#include "lib/jobs/serving.h"
 #include "lib/jobs/weight_method.h"
 #include "tools/cli/options.h"
 
@@ -91,6 +92,15 @@ void declare_checkpoint(CLI::App& app, CheckpointArguments& arguments) {
   app.add_flag("--double-quant", arguments.choices.double_quant,
                "NF4 and FP4: store the scales as 8-bit codes, too")
       ->group(kGroup);
+  std::string names;
+  for (const Engine& engine : engines()) names += (names.empty() ? "" : ", ") + engine.name;
+  app.add_option(
+         "--serve-with", arguments.serve_with,
+         "end with status 4 before any work when this engine, on N GPUs, would not load the "
+         "checkpoint, and name the nearest settings that work; " +
+             names)
+      ->type_name("ENGINE[:tp=N]")
+      ->group(kGroup);
   app.add_option("--ignore", arguments.ignore,
                  "keep matrices whose module's name holds a match of REGEX; may be repeated")
       ->type_name("REGEX")
@@ -120,6 +130,8 @@ const WeightScheme* scheme_asked_for(const QuantizeArguments& arguments) {
 
 void quantize_checkpoint(const WeightScheme& scheme, const QuantizeArguments& arguments,
                          const CheckpointArguments& own, const cli::Context& context) {
+  std::optional<ServeTarget> target;
+  if (!own.serve_with.empty()) target = parse_serve_target(own.serve_with);
   if (arguments.output.empty())
     fail(ErrorKind::usage, "OUTPUT is required: the folder of the new checkpoint");
   const std::filesystem::path input = arguments.input;
@@ -130,6 +142,7 @@ void quantize_checkpoint(const WeightScheme& scheme, const QuantizeArguments& ar
   CheckpointOptions options{.scheme = with_choices(scheme, own.choices), .ignore = own.ignore};
   if (own.max_shard > 0) options.max_shard_bytes = own.max_shard;
   CheckpointPlan plan = make_checkpoint_plan(source, options);
+  if (target) check_serving(*target, plan);
   const auto existing = context.force ? Existing::replace : Existing::refuse;
   if (arguments.dry_run) {
     if (!context.json) cli::print(checkpoint_text(plan));

@@ -11,6 +11,7 @@ namespace lq::tools {
 struct CheckpointArguments {
   SchemeChoices choices;
   std::vector<std::string> ignore;
+  std::string serve_with;       ///< "vllm:tp=4"; empty: not given
   std::uint64_t max_shard = 0;  ///< bytes; 0: not given
 };
 
