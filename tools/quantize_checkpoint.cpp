@@ -21,7 +21,8 @@ const CLI::App* parser = nullptr;
 
 constexpr const char* kGroup = "Checkpoints for GPU engines (TYPE is a scheme)";
 /// Options that go with schemes and file types alike.
-constexpr std::string_view kShared[] = {"INPUT", "OUTPUT", "TYPE", "--dry-run"};
+constexpr std::string_view kShared[] = {"INPUT",     "OUTPUT",   "TYPE",
+                                        "--dry-run", "--resume", "--mem"};
 
 bool is_common(const CLI::Option& option) {
   return option.get_group().rfind("Common", 0) == 0 ||
@@ -143,12 +144,16 @@ void quantize_checkpoint(const WeightScheme& scheme, const QuantizeArguments& ar
   if (own.max_shard > 0) options.max_shard_bytes = own.max_shard;
   CheckpointPlan plan = make_checkpoint_plan(source, options);
   if (target) check_serving(*target, plan);
-  const auto existing = context.force ? Existing::replace : Existing::refuse;
   if (arguments.dry_run) {
     if (!context.json) cli::print(checkpoint_text(plan));
   } else {
     const auto begin = std::chrono::steady_clock::now();
-    write_checkpoint(plan, arguments.output, context.threads, existing, context.monitor);
+    write_checkpoint(plan, arguments.output,
+                     {.threads = context.threads,
+                      .existing = context.force ? Existing::replace : Existing::refuse,
+                      .memory_limit = arguments.memory,
+                      .resume = arguments.resume},
+                     context.monitor);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     std::ostringstream note;
     note << "wrote " << arguments.output << ": " << plan.n_quantized() << " matrices as "

@@ -174,6 +174,19 @@ PlannedModule plan_module(CheckpointPlan& plan, std::size_t index, std::vector<I
   return module;
 }
 
+/// What to do about a matrix that the scheme cannot hold.
+std::string remedy(const WeightScheme& scheme, const Linear& linear) {
+  WeightScheme other = scheme;
+  const bool groups = scheme.number == WeightNumber::integer && scheme.scales == ScalesOf::group;
+  for (const int size : {128, 64, 32}) {
+    other.group_size = size;
+    if (groups && LinearEncoder(other, choose_cpu_kernels()).refuses(linear).empty())
+      return "use --group-size " + std::to_string(size) + ", or --ignore '" + linear.module + "'";
+  }
+  return "leave it as it is with --ignore '" + linear.module +
+         "', or use another scheme or --format";
+}
+
 /// After the fused ones are known, which some layouts store differently.
 void plan_parts(CheckpointPlan& plan) {
   const LinearEncoder encoder(plan.scheme, choose_cpu_kernels());
@@ -182,8 +195,8 @@ void plan_parts(CheckpointPlan& plan) {
     module.linear->fused = module.fused.size() > 1;
     if (const std::string why = encoder.refuses(*module.linear); !why.empty())
       fail(ErrorKind::unsupported, plan.source->file_of(module.source_index).string(), ": tensor ",
-           quote(plan.source->tensors()[module.source_index].name), ": ", why,
-           "; use another --group-size, or --ignore '", module.linear->module, "'");
+           quote(plan.source->tensors()[module.source_index].name), ": ", why, "; ",
+           remedy(plan.scheme, *module.linear));
     module.parts = encoder.parts(*module.linear);
   }
 }

@@ -72,12 +72,22 @@ OrderedJson checkpoint_json(const CheckpointPlan& plan, const std::filesystem::p
 void check_checkpoint_output(const CheckpointPlan& plan, const std::filesystem::path& output,
                              Existing existing);
 
+struct CheckpointWriting {
+  int threads = 1;
+  Existing existing = Existing::refuse;
+  std::uint64_t memory_limit = 0;  ///< bytes; 0: none. Fewer threads work when it is small
+  bool resume = false;             ///< keep what is done when stopped, and go on with what was kept
+};
+
 /// Writes beside the folder `output`, reads what was written back, and gives it its name when all
 /// is complete and decodes to what was meant; without that nothing is left. The bytes do not depend
 /// on the number of threads. Sizes that only the weights tell are put in the plan. Throws
-/// Error(input) for values that are not finite, naming tensor and element, and Error(check) when
-/// the files read back differ.
-void write_checkpoint(CheckpointPlan& plan, const std::filesystem::path& output, int threads,
-                      Existing existing, Monitor& monitor);
+/// Error(input) for values that are not finite, naming tensor and element, Error(check) when the
+/// files read back differ, Error(resource) when the memory limit is too small for one thread.
+void write_checkpoint(CheckpointPlan& plan, const std::filesystem::path& output,
+                      const CheckpointWriting& how, Monitor& monitor);
+
+/// Bytes of working memory that writing needs at most, mapped input not counted.
+std::uint64_t checkpoint_memory_bytes(const CheckpointPlan& plan, int threads);
 
 }  // namespace lq

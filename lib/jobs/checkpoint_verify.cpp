@@ -1,31 +1,15 @@
 #include "lib/jobs/checkpoint_verify.h"
 
 #include <algorithm>
-#include <bit>
+#include <cstring>
 #include <map>
 
 #include "lib/base/quote.h"
-#include "lib/jobs/linear_decoder.h"
+#include "lib/jobs/journal.h"
+#include "lib/jobs/linear_layouts.h"
 
 namespace lq {
 namespace {
-
-/// Four chains, so that multiplications overlap.
-std::uint64_t digest_of(std::span<const float> values) {
-  constexpr std::uint64_t kFactor = 0x9E3779B97F4A7C15;
-  std::uint64_t chain[4] = {1, 2, 3, 4};
-  std::size_t i = 0;
-  const auto mix = [&](std::uint64_t& one, float value) {
-    one = (one ^ std::bit_cast<std::uint32_t>(value)) * kFactor;
-    one ^= one >> 29;
-  };
-  for (; i + 4 <= values.size(); i += 4)
-    for (std::size_t j = 0; j < 4; ++j) mix(chain[j], values[i + j]);
-  for (; i < values.size(); ++i) mix(chain[0], values[i]);
-  std::uint64_t digest = values.size();
-  for (const std::uint64_t one : chain) digest = (digest ^ one) * kFactor;
-  return digest;
-}
 
 /// The new tensors of each module, found by name.
 class WrittenTensors {
@@ -74,30 +58,45 @@ class WrittenTensors {
 
 }  // namespace
 
-CheckpointDigests::CheckpointDigests(const CheckpointPlan& plan) : of_(plan.modules.size()) {
+std::uint64_t digest_of_parts(PartBytes parts) {
+  std::vector<std::uint64_t> digests;
+  for (const auto& part : parts) digests.push_back(quick_digest(part));
+  return quick_digest(std::as_bytes(std::span(digests)));
+}
+
+CheckpointDigests::CheckpointDigests(const CheckpointPlan& plan)
+    : plan_(plan), of_(plan.modules.size()) {
   for (std::size_t i = 0; i < of_.size(); ++i)
     if (const auto& linear = plan.modules[i].linear)
       of_[i].resize((linear->rows + kLinearChunk - 1) / kLinearChunk);
 }
 
-void CheckpointDigests::put(const CheckpointPiece& piece, std::span<const float> values) {
-  of_[piece.module][piece.first / kLinearChunk] = digest_of(values);
+void CheckpointDigests::put(const CheckpointPiece& piece, std::uint64_t digest) {
+  of_[piece.module][piece.first / kLinearChunk] = digest;
 }
 
-void CheckpointDigests::put_decoded(const CheckpointPlan& plan, std::size_t module,
-                                    const LinearBytes& parts) {
-  const Linear& linear = *plan.modules[module].linear;
-  const std::vector<std::span<const std::byte>> bytes(parts.begin(), parts.end());
-  for (std::uint64_t first = 0; first < linear.rows; first += kLinearChunk) {
-    const std::uint64_t last = std::min(linear.rows, first + kLinearChunk);
-    std::vector<float> values((last - first) * linear.cols);
-    decode_linear(plan.scheme, linear, first, bytes, values);
-    put({module, first, last}, values);
+void CheckpointDigests::put_module(std::size_t module, PartBytes parts) {
+  const std::uint64_t rows = plan_.modules[module].linear->rows;
+  for (std::uint64_t first = 0; first < rows; first += kLinearChunk) {
+    const CheckpointPiece piece{module, first, std::min(rows, first + kLinearChunk)};
+    put(piece, read(piece, parts));
   }
 }
 
-bool CheckpointDigests::equal(const CheckpointPiece& piece, std::span<const float> values) const {
-  return of_[piece.module][piece.first / kLinearChunk] == digest_of(values);
+bool CheckpointDigests::equal(const CheckpointPiece& piece, PartBytes parts) const {
+  return of_[piece.module][piece.first / kLinearChunk] == read(piece, parts);
+}
+
+std::uint64_t CheckpointDigests::read(const CheckpointPiece& piece, PartBytes parts) const {
+  if (plan_.scheme.number != WeightNumber::integer)
+    return piece.first == 0 ? digest_of_parts(parts) : 0;
+  const Linear& linear = *plan_.modules[piece.module].linear;
+  const std::size_t group = group_of(plan_.scheme, linear);
+  IntegerRows rows(static_cast<std::size_t>(piece.last - piece.first),
+                   static_cast<std::size_t>(linear.cols),
+                   static_cast<std::size_t>(linear.cols) / group);
+  load_integers(plan_.scheme, linear, piece.first, parts, rows);
+  return digest_of(rows);
 }
 
 void verify_checkpoint(const CheckpointPlan& plan, const std::filesystem::path& folder,
@@ -112,13 +111,11 @@ void verify_checkpoint(const CheckpointPlan& plan, const std::filesystem::path& 
     if (!module.linear) {
       const std::vector<std::byte> bytes = pass.bytes_of(piece);
       const auto read = parts[0].subspan(copied_offset(plan, piece), bytes.size());
-      if (!std::equal(bytes.begin(), bytes.end(), read.begin(), read.end()))
+      if (std::memcmp(bytes.data(), read.data(), bytes.size()) != 0)
         tensors.differs(name, "its bytes");
       return;
     }
-    std::vector<float> values((piece.last - piece.first) * module.linear->cols);
-    decode_linear(plan.scheme, *module.linear, piece.first, parts, values);
-    if (!digests.equal(piece, values)) tensors.differs(name, "values");
+    if (!digests.equal(piece, parts)) tensors.differs(name, "what it holds");
   });
 }
 

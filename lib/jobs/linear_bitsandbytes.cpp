@@ -49,7 +49,7 @@ constexpr float kFp4[16] = {0,
                             -0.1666666716337204f,
                             -0.25f};
 
-const float* values_of(WeightNumber number) {
+const float* code_values(WeightNumber number) {
   return number == WeightNumber::bnb_nf4 ? kNf4 : kFp4;
 }
 
@@ -135,13 +135,6 @@ LinearPart bitsandbytes_part(std::string suffix, const char* storage, std::uint6
   return {std::move(suffix), storage, std::move(shape), value_bytes, value_bytes};
 }
 
-template <class T>
-T element(std::span<const std::byte> bytes, std::uint64_t index) {
-  T value;
-  std::memcpy(&value, bytes.data() + index * sizeof value, sizeof value);
-  return value;
-}
-
 }  // namespace
 
 std::vector<LinearPart> bitsandbytes_parts(const WeightScheme& scheme, const Linear& linear) {
@@ -167,7 +160,7 @@ std::vector<LinearPart> bitsandbytes_parts(const WeightScheme& scheme, const Lin
 void encode_four_bit(const WeightScheme& scheme, const Linear& linear,
                      const kernels::GroupKernels& kernels, std::uint64_t first,
                      std::span<const float> values, LinearBytes& parts) {
-  const float* map = values_of(scheme.number);
+  const float* map = code_values(scheme.number);
   const std::uint64_t begin = first * linear.cols;
   std::vector<float> scales(values.size() / kBlockValues);
   kernels.four_bit(values.data(), values.size(), four_bit_code(map), scales.data(),
@@ -211,25 +204,6 @@ void encode_eight_bit(const Linear& linear, const kernels::GroupKernels& kernels
     std::memcpy(parts[1].data() + (first + r) * sizeof largest, &largest, sizeof largest);
   }
   if (first == 0) parts[2][0] = std::byte{0};
-}
-
-void decode_four_bit(const WeightScheme& scheme, const Linear& linear, std::uint64_t first,
-                     std::span<const std::span<const std::byte>> parts, std::span<float> into) {
-  const auto scale_of = [&](std::uint64_t block) {
-    if (!scheme.nested) return element<float>(parts[1], block);
-    const auto code = static_cast<std::uint64_t>(parts[1][block]);
-    return element<float>(parts[5], code) * element<float>(parts[4], block / kNestedBlock) +
-           linear.mean_scale;
-  };
-  float map[16];
-  std::memcpy(map, parts[2].data(), sizeof map);
-  float scale = 0;
-  for (std::uint64_t i = 0; i < into.size(); ++i) {
-    const std::uint64_t at = first + i;
-    if (i == 0 || at % kBlockValues == 0) scale = scale_of(at / kBlockValues);
-    const auto both = static_cast<unsigned>(parts[0][at / 2]);
-    into[i] = map[at % 2 == 0 ? both >> 4 : both & 15] * scale;
-  }
 }
 
 float mean_scale(std::span<const float> scales) {

@@ -15,10 +15,6 @@ void encode_eight_bit(const Linear& linear, const kernels::GroupKernels& kernels
                       std::uint64_t first, std::span<const float> values, LinearBytes& parts);
 void finish_four_bit(const WeightScheme& scheme, const Linear& linear, LinearBytes& parts);
 
-/// Reads values [first, first + into.size()) back, counted through all rows.
-void decode_four_bit(const WeightScheme& scheme, const Linear& linear, std::uint64_t first,
-                     std::span<const std::span<const std::byte>> parts, std::span<float> into);
-
 /// The mean of scales that --double-quant subtracts, of all blocks' scales in their order.
 float mean_scale(std::span<const float> scales);
 

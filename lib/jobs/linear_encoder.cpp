@@ -55,9 +55,7 @@ struct Chunk {
   std::size_t cols() const { return static_cast<std::size_t>(linear.cols); }
   std::uint64_t n_rows() const { return values.size() / linear.cols; }
   const float* row(std::uint64_t r) const { return values.data() + r * linear.cols; }
-  std::size_t group() const {
-    return scheme.scales == ScalesOf::group ? static_cast<std::size_t>(scheme.group_size) : cols();
-  }
+  std::size_t group() const { return group_of(scheme, linear); }
   /// Where the part's bytes for these rows begin, when each row makes `row_bytes` of them.
   std::uint8_t* rows_of(std::size_t part, std::uint64_t row_bytes) const {
     return reinterpret_cast<std::uint8_t*>(parts[part].data()) + first * row_bytes;
@@ -162,6 +160,7 @@ Measure LinearEncoder::measures() const {
 }
 
 std::string LinearEncoder::refuses(const Linear& linear) const {
+  if (linear.rows == 0 || linear.cols == 0) return "it has no values";
   if (scheme_.number == WeightNumber::integer)
     if (std::string why = integers_refused(scheme_, linear); !why.empty()) return why;
   if (scheme_.scales != ScalesOf::group) return {};
@@ -196,18 +195,17 @@ LinearBytes LinearEncoder::allocate(const Linear& linear) const {
   return bytes;
 }
 
-void LinearEncoder::encode_integers(const Linear& linear, std::uint64_t first,
-                                    std::span<const float> values, LinearBytes& parts,
-                                    std::vector<float>* meant) const {
+std::uint64_t LinearEncoder::encode_integers(const Linear& linear, std::uint64_t first,
+                                             std::span<const float> values,
+                                             LinearBytes& parts) const {
   const auto cols = static_cast<std::size_t>(linear.cols);
   const MethodRows rows{
       .values = values,
       .cols = cols,
-      .group =
-          scheme_.scales == ScalesOf::group ? static_cast<std::size_t>(scheme_.group_size) : cols,
+      .group = group_of(scheme_, linear),
       .grid = grid_of(scheme_),
       .kernels = kernels_.groups[static_cast<int>(precision_of(scheme_, method_, linear.type))]};
-  IntegerRows made(rows);
+  IntegerRows made(rows.n_rows(), rows.cols, rows.n_groups());
   method_.choose(rows, made);
   for (std::size_t i = 0; i < made.scales.size(); ++i)
     if (!std::isfinite(made.scales[i]))
@@ -216,14 +214,13 @@ void LinearEncoder::encode_integers(const Linear& linear, std::uint64_t first,
            traits(scheme_.scales_for(linear.type)).name,
            "; leave the matrix as it is (--ignore) or use another format");
   store_integers(scheme_, linear, first, made, parts);
-  if (!meant) return;
-  meant->resize(values.size());
-  for (std::size_t r = 0; r < made.n_rows; ++r) made.decode(r, meant->data() + r * cols);
+  return digest_of(made);
 }
 
-void LinearEncoder::encode(const Linear& linear, std::uint64_t first, std::span<const float> values,
-                           LinearBytes& parts, std::vector<float>* meant) const {
+std::uint64_t LinearEncoder::encode(const Linear& linear, std::uint64_t first,
+                                    std::span<const float> values, LinearBytes& parts) const {
   LQ_ASSERT(first % kLinearChunk == 0 && values.size() % linear.cols == 0);
+  if (scheme_.number == WeightNumber::integer) return encode_integers(linear, first, values, parts);
   const Precision precision = precision_of(scheme_, method_, linear.type);
   const GroupKernels& groups = kernels_.groups[static_cast<int>(precision)];
   const Chunk chunk{.scheme = scheme_,
@@ -232,19 +229,15 @@ void LinearEncoder::encode(const Linear& linear, std::uint64_t first, std::span<
                     .first = first,
                     .values = values,
                     .parts = parts};
-  switch (scheme_.number) {
-    case WeightNumber::integer:
-      return encode_integers(linear, first, values, parts, meant);
-    case WeightNumber::e4m3:
-      return encode_e4m3(chunk);
-    case WeightNumber::bnb_nf4:
-    case WeightNumber::bnb_fp4:
-      return encode_four_bit(scheme_, linear, groups, first, values, parts);
-    case WeightNumber::bnb_int8:
-      return encode_eight_bit(linear, groups, first, values, parts);
-    default:
-      return encode_micro_groups(chunk);
-  }
+  if (scheme_.number == WeightNumber::e4m3)
+    encode_e4m3(chunk);
+  else if (scheme_.number == WeightNumber::bnb_int8)
+    encode_eight_bit(linear, groups, first, values, parts);
+  else if (scheme_.layout == WeightLayout::bitsandbytes)
+    encode_four_bit(scheme_, linear, groups, first, values, parts);
+  else
+    encode_micro_groups(chunk);
+  return 0;
 }
 
 void LinearEncoder::finish(const Linear& linear, LinearBytes& parts) const {

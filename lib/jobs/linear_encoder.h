@@ -55,18 +55,16 @@ class LinearEncoder {
   LinearBytes allocate(const Linear& linear) const;
   /// Encodes rows [first, first + values.size() / cols), given as binary32, into the parts' memory;
   /// `first` is a multiple of kLinearChunk, and so is the number of rows but for the last ones.
-  /// Values are finite. The values that were meant are left in `meant`, [rows][cols], if it is not
-  /// null and the numbers are integers. Throws Error(input) for scales that cannot be held.
-  void encode(const Linear& linear, std::uint64_t first, std::span<const float> values,
-              LinearBytes& parts, std::vector<float>* meant = nullptr) const;
+  /// Values are finite. Returns digest_of() the integers that were meant, 0 for other numbers.
+  /// Throws Error(input) for scales that cannot be held.
+  std::uint64_t encode(const Linear& linear, std::uint64_t first, std::span<const float> values,
+                       LinearBytes& parts) const;
   /// After all rows: what only all of them give. Memory has the parts' sizes then.
   void finish(const Linear& linear, LinearBytes& parts) const;
-  /// Whether encode() says what it meant.
-  bool tells_values() const { return scheme_.number == WeightNumber::integer; }
 
  private:
-  void encode_integers(const Linear& linear, std::uint64_t first, std::span<const float> values,
-                       LinearBytes& parts, std::vector<float>* meant) const;
+  std::uint64_t encode_integers(const Linear& linear, std::uint64_t first,
+                                std::span<const float> values, LinearBytes& parts) const;
 
   const WeightScheme& scheme_;
   const kernels::KernelTable& kernels_;

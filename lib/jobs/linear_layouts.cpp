@@ -4,11 +4,10 @@
 #include <cstring>
 
 #include "lib/base/error.h"
+#include "lib/jobs/journal.h"
 
 namespace lq {
 namespace {
-
-using PartBytes = std::span<const std::span<const std::byte>>;
 
 /// Codes in words of 32 bits, each word holding codes of consecutive places: where code `i` of a
 /// group of words begins. 3 bits do not divide 32: 32 codes in three words, as one string of bits.
@@ -21,9 +20,7 @@ struct WordPacking {
 };
 
 std::uint64_t groups_of(const WeightScheme& scheme, const Linear& linear) {
-  return scheme.scales == ScalesOf::group
-             ? linear.cols / static_cast<std::uint64_t>(scheme.group_size)
-             : 1;
+  return linear.cols / group_of(scheme, linear);
 }
 
 void put_word(std::byte* at, std::uint64_t index, std::uint32_t word) {
@@ -264,6 +261,19 @@ std::vector<LinearPart> column_parts(const WeightScheme& scheme, const Linear& l
 }
 
 }  // namespace
+
+std::size_t group_of(const WeightScheme& scheme, const Linear& linear) {
+  return static_cast<std::size_t>(scheme.scales == ScalesOf::group
+                                      ? static_cast<std::uint64_t>(scheme.group_size)
+                                      : linear.cols);
+}
+
+std::uint64_t digest_of(const IntegerRows& rows) {
+  const std::uint64_t digests[] = {quick_digest(std::as_bytes(std::span(rows.codes))),
+                                   quick_digest(std::as_bytes(std::span(rows.zeros))),
+                                   quick_digest(std::as_bytes(std::span(rows.scales)))};
+  return quick_digest(std::as_bytes(std::span(digests)));
+}
 
 std::vector<LinearPart> integer_parts(const WeightScheme& scheme, const Linear& linear) {
   if (by_columns(scheme)) return column_parts(scheme, linear);

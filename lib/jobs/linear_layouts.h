@@ -8,6 +8,15 @@
 
 namespace lq {
 
+/// The stored bytes of a matrix's parts.
+using PartBytes = std::span<const std::span<const std::byte>>;
+
+/// Columns that share a scale.
+std::size_t group_of(const WeightScheme& scheme, const Linear& linear);
+
+/// A number that differs when a code, a zero point or a scale does.
+std::uint64_t digest_of(const IntegerRows& rows);
+
 /// The tensors of a matrix of integers, in the order in which the functions below expect them.
 std::vector<LinearPart> integer_parts(const WeightScheme& scheme, const Linear& linear);
 
@@ -20,6 +29,6 @@ void store_integers(const WeightScheme& scheme, const Linear& linear, std::uint6
 
 /// Reads rows [first, first + into.n_rows) back; `parts` are the stored bytes.
 void load_integers(const WeightScheme& scheme, const Linear& linear, std::uint64_t first,
-                   std::span<const std::span<const std::byte>> parts, IntegerRows& into);
+                   PartBytes parts, IntegerRows& into);
 
 }  // namespace lq

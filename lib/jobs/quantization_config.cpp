@@ -52,6 +52,7 @@ OrderedJson weight_arguments(const WeightScheme& scheme) {
   } else if (scheme.number == WeightNumber::mxfp4 || scheme.number == WeightNumber::mxfp8) {
     row.scale_dtype = "torch.uint8";
   }
+  if (scheme.scale_type == ScaleType::f32) row.scale_dtype = "torch.float32";
   OrderedJson json = arguments(row, scheme.symmetric);
   if (block) json["block_structure"] = {scheme.group_size, scheme.group_size};
   return json;
@@ -109,7 +110,11 @@ OrderedJson gptq_rules(const std::vector<std::string>& ignored) {
   for (const std::string& module : ignored) {
     if (module == "lm_head") continue;  // has a key of its own
     std::string pattern;
-    for (const char c : module) pattern += c == '.' ? "\\." : std::string(1, c);
+    for (const char c : module) {
+      const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                         (c >= '0' && c <= '9') || c == '_' || (c & 0x80) != 0;
+      pattern += plain ? std::string(1, c) : std::string("\\") + c;
+    }
     rules["-:^" + pattern + "$"] = OrderedJson::object();
   }
   return rules;

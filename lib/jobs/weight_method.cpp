@@ -26,17 +26,6 @@ const WeightMethod* find_weight_method(std::string_view name) {
   return nullptr;
 }
 
-void IntegerRows::decode(std::size_t row, float* values) const {
-  const std::size_t group = cols / n_groups;
-  for (std::size_t g = 0; g < n_groups; ++g) {
-    const float scale = scales[row * n_groups + g];
-    const int zero = zeros[row * n_groups + g];
-    const std::int8_t* code = codes.data() + row * cols + g * group;
-    for (std::size_t i = 0; i < group; ++i)
-      values[g * group + i] = static_cast<float>(code[i] - zero) * scale;
-  }
-}
-
 void store_group(const MethodRows& rows, std::size_t at, const kernels::GroupFit& fit,
                  IntegerRows& into) {
   rows.kernels.codes(rows.values.data() + at * rows.group, rows.group, fit,

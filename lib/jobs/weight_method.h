@@ -25,21 +25,19 @@ struct MethodRows {
 
 /// What a method makes of them. value = (code - zero) * scale.
 struct IntegerRows {
-  explicit IntegerRows(const MethodRows& rows)
-      : n_rows(rows.n_rows()),
-        cols(rows.cols),
-        n_groups(rows.n_groups()),
-        codes(n_rows * cols),
-        zeros(n_rows * n_groups),
-        scales(n_rows * n_groups) {}
+  IntegerRows(std::size_t n, std::size_t n_cols, std::size_t groups)
+      : n_rows(n),
+        cols(n_cols),
+        n_groups(groups),
+        codes(n * n_cols),
+        zeros(n * groups),
+        scales(n * groups) {}
 
-  std::size_t n_rows, cols, n_groups;
+  std::size_t n_rows, cols;
+  std::size_t n_groups;            ///< of a row
   std::vector<std::int8_t> codes;  ///< [n_rows][cols]
   std::vector<std::int8_t> zeros;  ///< [n_rows][n_groups]
   std::vector<float> scales;       ///< [n_rows][n_groups], as they are held
-
-  /// The values of a row, [cols].
-  void decode(std::size_t row, float* values) const;
 };
 
 /// A row of methods.def. Rows are independent of each other.

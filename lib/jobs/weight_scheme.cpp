@@ -46,7 +46,7 @@ bool equals_ignoring_case(std::string_view a, std::string_view b) {
   return true;
 }
 
-bool holds(WeightLayout layout, const WeightScheme& scheme) {
+bool layout_holds(WeightLayout layout, const WeightScheme& scheme) {
   if (layout == scheme.layout) return true;
   if (layout == WeightLayout::fp8)
     return scheme.number == WeightNumber::e4m3 && scheme.scales == ScalesOf::block;
@@ -57,7 +57,9 @@ bool holds(WeightLayout layout, const WeightScheme& scheme) {
          (scheme.symmetric ? of.symmetric : of.zero_points);
 }
 
-void list(std::string& text, const std::string& name) { text += (text.empty() ? "" : ", ") + name; }
+void add_name(std::string& text, const std::string& name) {
+  text += (text.empty() ? "" : ", ") + name;
+}
 
 void choose_layout(WeightScheme& scheme, std::string_view name) {
   const auto& layouts = all_layouts();
@@ -66,12 +68,12 @@ void choose_layout(WeightScheme& scheme, std::string_view name) {
   LQ_ASSERT(found != layouts.end());  // the option's check
   const auto layout = static_cast<WeightLayout>(found - layouts.begin());
   if (layout == scheme.layout) return;
-  if (!holds(layout, scheme)) {
+  if (!layout_holds(layout, scheme)) {
     std::string formats, schemes;
     for (std::size_t i = 0; i < layouts.size(); ++i)
-      if (holds(static_cast<WeightLayout>(i), scheme)) list(formats, layouts[i].name);
+      if (layout_holds(static_cast<WeightLayout>(i), scheme)) add_name(formats, layouts[i].name);
     for (const WeightScheme& one : all_schemes())
-      if (holds(layout, one)) list(schemes, one.name);
+      if (layout_holds(layout, one)) add_name(schemes, one.name);
     fail(ErrorKind::usage, "--format ", name, " does not go with ", scheme.name, ": it holds ",
          schemes, "; formats for ", scheme.name, " are ", formats);
   }
@@ -103,7 +105,7 @@ void choose_method(WeightScheme& scheme, const std::string& name) {
   if (!(scheme.symmetric ? method->symmetric : method->zero_points)) {
     std::string methods;
     for (const WeightMethod& one : weight_methods())
-      if (scheme.symmetric ? one.symmetric : one.zero_points) list(methods, one.name);
+      if (scheme.symmetric ? one.symmetric : one.zero_points) add_name(methods, one.name);
     fail(ErrorKind::usage, "--method ", name, " does not go with ", scheme.name, ", which has ",
          scheme.symmetric ? "no zero points" : "zero points", "; methods for it are ", methods,
          scheme.symmetric ? ", and W4A16_ASYM has zero points" : "");

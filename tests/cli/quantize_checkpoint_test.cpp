@@ -162,6 +162,9 @@ TEST_CASE("checkpoints that cannot be made are refused, and nothing is left") {
   refused(3, {model, (dir / "no/out").string(), "W4A16"}, "does not exist");
   refused(4, {model + "/config.json", out, "W4A16"}, "is no folder");
 
+  const std::string narrow = testdata("models/toys/mistral");
+  refused(4, {narrow, out, "W4A16"}, "are not whole groups of 128; use --group-size 32, or");
+
   run_expecting(0, "lq-quantize", {model, (dir / "done").string(), "W4A16", "-q"});
   refused(4, {(dir / "done").string(), out, "W4A16"}, "is quantized already");
   refused(3, {model, (dir / "done").string(), "W8A16"}, "use --force");

@@ -4,15 +4,18 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "lib/base/error.h"
 #include "lib/io/text_file.h"
-#include "lib/jobs/linear_decoder.h"
+#include "lib/jobs/checkpoint_pass.h"
 #include "lib/jobs/linear_layouts.h"
+#include "lib/jobs/quantization_config.h"
 #include "tests/support/errors.h"
 #include "tests/support/golden_layouts.h"
+#include "tests/support/linear_reader.h"
 #include "tests/support/places.h"
 
 namespace lq {
@@ -20,14 +23,6 @@ namespace {
 
 WeightScheme scheme_named(const std::string& name, const SchemeChoices& choices = {}) {
   return with_choices(*find_weight_scheme(name), choices);
-}
-
-std::vector<float> decoded(const WeightScheme& scheme, const Linear& linear,
-                           const LinearBytes& bytes) {
-  const std::vector<std::span<const std::byte>> parts(bytes.begin(), bytes.end());
-  std::vector<float> values(linear.rows * linear.cols);
-  decode_linear(scheme, linear, 0, parts, values);
-  return values;
 }
 
 double squared_difference(std::span<const float> a, std::span<const float> b) {
@@ -75,7 +70,9 @@ TEST_CASE("methods choose what a restatement in numpy chooses, and are nearer th
   const Json goldens = parse_json(read_text(path), path);
   const test::GoldenMatrix matrix =
       test::golden_model("llama3", Json::object()).at("model.layers.0.self_attn.k_proj");
-  for (const auto& [key, expected] : goldens.at("methods").items()) {
+  for (const auto& golden : goldens.at("methods").items()) {
+    const std::string key = golden.key();
+    const Json& expected = golden.value();
     CAPTURE(key);
     std::istringstream words(key);
     SchemeChoices choices;
@@ -84,14 +81,16 @@ TEST_CASE("methods choose what a restatement in numpy chooses, and are nearer th
     const WeightScheme scheme = scheme_named(name, choices);
     const LinearEncoder encoder(scheme, *kernels::kernel_table(""));
     const LinearBytes bytes = test::encoded(encoder, matrix);
-    const double error = squared_difference(matrix.values, decoded(scheme, matrix.linear, bytes));
+    const double error =
+        squared_difference(matrix.values, test::decoded(scheme, matrix.linear, bytes));
     CHECK(error == doctest::Approx(expected.at("error").get<double>()).epsilon(1e-3));
     CHECK(error < 0.98 * expected.at("rtn_error").get<double>());
     choices.method = "rtn";
     const WeightScheme plain = scheme_named(name, choices);
     const LinearBytes rounded =
         test::encoded(LinearEncoder(plain, *kernels::kernel_table("")), matrix);
-    CHECK(error < 0.98 * squared_difference(matrix.values, decoded(plain, matrix.linear, rounded)));
+    CHECK(error <
+          0.98 * squared_difference(matrix.values, test::decoded(plain, matrix.linear, rounded)));
 
     std::vector<float> scales(expected.at("scales").size());
     traits(DType::BF16).decode(bytes[1].data(), scales.data(), scales.size());
@@ -129,11 +128,17 @@ TEST_CASE("stored matrices decode to what was meant, in every scheme and layout"
     const LinearEncoder encoder(scheme, *kernels::kernel_table(""));
     REQUIRE(encoder.refuses(matrix.linear).empty());
     LinearBytes bytes = encoder.allocate(matrix.linear);
-    std::vector<float> meant;
-    encoder.encode(matrix.linear, 0, matrix.values, bytes, &meant);
+    const std::uint64_t meant = encoder.encode(matrix.linear, 0, matrix.values, bytes);
     encoder.finish(matrix.linear, bytes);
-    const std::vector<float> read = decoded(scheme, matrix.linear, bytes);
-    if (encoder.tells_values()) CHECK(read == meant);
+    const std::vector<float> read = test::decoded(scheme, matrix.linear, bytes);
+    if (scheme.number == WeightNumber::integer) {
+      const std::vector<std::span<const std::byte>> parts(bytes.begin(), bytes.end());
+      IntegerRows rows(64, 256, 256 / group_of(scheme, matrix.linear));
+      load_integers(scheme, matrix.linear, 0, parts, rows);
+      CHECK(digest_of(rows) == meant);
+      ++rows.codes[777];
+      CHECK(digest_of(rows) != meant);
+    }
     // Values of a group without any are zeros, and none is far from what it was.
     for (std::size_t i = 256; i < 256 + 64; ++i) CHECK(read[i] == 0);
     const double power = squared_difference(matrix.values, std::vector<float>(read.size()));
@@ -153,6 +158,43 @@ TEST_CASE("values too large for the scales' type are refused by name") {
   const std::string error = test::message_of(
       ErrorKind::input, [&] { encoder.encode(matrix.linear, 0, matrix.values, bytes); });
   CHECK(error.find("m: row 5 has values too large for scales of type F16") != std::string::npos);
+}
+
+TEST_CASE("shapes that no layout of a kind can hold are refused") {
+  const auto why = [](const char* scheme, const SchemeChoices& choices, std::uint64_t rows,
+                      std::uint64_t cols) {
+    const WeightScheme chosen = scheme_named(scheme, choices);
+    return LinearEncoder(chosen, *kernels::kernel_table(""))
+        .refuses({.module = "m", .rows = rows, .cols = cols});
+  };
+  CHECK(why("W4A16", {.format = "gptq"}, 64, 256) == "");
+  CHECK(why("W4A16", {.format = "gptq"}, 60, 256) ==
+        "columns of 60 values are not whole words of 8, as this format packs them");
+  CHECK(why("W3A16", {.format = "gptq_v2"}, 48, 256) ==
+        "columns of 48 values are not whole words of 32, as this format packs them");
+  CHECK(why("W8A16", {.format = "gptq", .group_size = "channel"}, 64, 30) ==
+        "rows of 30 values are not whole words of 4, as this format packs them");
+  CHECK(why("W4A16_ASYM", {.format = "awq"}, 12, 256) ==
+        "columns of 12 values are not whole words of 8, as this format packs them");
+  CHECK(why("W4A16", {.format = "modelopt"}, 3, 256) ==
+        "columns of 3 values are not whole words of 2, as this format packs them");
+  CHECK(why("W4A16", {}, 7, 100) == "rows of 100 values are not whole groups of 128");
+  CHECK(why("NF4", {}, 3, 20) == "60 values are not whole blocks of 64");
+  CHECK(why("W8A8", {}, 3, 0) == "it has no values");
+  CHECK(why("W8A8", {}, 3, 5) == "");
+}
+
+TEST_CASE("tensors that become F16 keep their values, or are refused by name") {
+  const float values[] = {1, -0.5f, 65504};
+  std::uint16_t stored[3], halves[3];
+  traits(DType::BF16).encode(values, nullptr, stored, 2);
+  const auto two = as_half(DType::BF16, std::as_bytes(std::span(stored, 2)), "t");
+  traits(DType::F16).encode(values, nullptr, halves, 2);
+  CHECK(std::memcmp(two.data(), halves, two.size()) == 0);
+  const float large[] = {1, 1e6f};
+  CHECK(test::input_error([&] {
+          as_half(DType::F32, std::as_bytes(std::span(large)), "t");
+        }).find("t: holds 1e+06, which F16 cannot") != std::string::npos);
 }
 
 TEST_CASE("choices that do not go together are refused with those that do") {
@@ -187,8 +229,10 @@ TEST_CASE("scales in binary32 are nearer to the weights") {
       const LinearEncoder encoder(scheme, *kernels::kernel_table(""));
       const auto parts = encoder.parts(matrix.linear);
       CHECK(parts[1].storage == std::string(f32 ? "F32" : "BF16"));
+      const std::string config = quantization_config(scheme, {"lm_head"}, DType::BF16).dump();
+      CHECK((config.find(R"("scale_dtype":"torch.float32")") != std::string::npos) == f32);
       errors[f32] = squared_difference(
-          matrix.values, decoded(scheme, matrix.linear, test::encoded(encoder, matrix)));
+          matrix.values, test::decoded(scheme, matrix.linear, test::encoded(encoder, matrix)));
     }
     CHECK(errors[1] < errors[0]);
   }
