@@ -34,14 +34,17 @@ _lq_quantize() {
         --exclude-weights) COMPREPLY=(); return ;;
         --on-missing) COMPREPLY=($(compgen -W 'error raise uniform' -- "$cur")); return ;;
         --min-expert-tokens) COMPREPLY=(); return ;;
-        --format) COMPREPLY=($(compgen -W 'compressed-tensors fp8' -- "$cur")); return ;;
+        --format) COMPREPLY=($(compgen -W 'compressed-tensors fp8 bitsandbytes gptq gptq_v2 awq modelopt' -- "$cur")); return ;;
+        --method) COMPREPLY=($(compgen -W 'rtn mse hqq' -- "$cur")); return ;;
         --group-size) COMPREPLY=($(compgen -W '32 64 128 channel' -- "$cur")); return ;;
+        --scale-dtype) COMPREPLY=(); return ;;
+        --serve-with) COMPREPLY=(); return ;;
         --ignore) COMPREPLY=(); return ;;
         --max-shard-size) COMPREPLY=(); return ;;
         -t|--threads) COMPREPLY=(); return ;;
         --color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
       esac
-      words='--dry-run --list --pure --tensor-type --tensor-type-file --output-tensor-type --token-embedding-type --leave-output-tensor --allow-requantize --max-fallback --override-kv --prune-layers --keep-split --part --resume --report --mem --target-size --target-bpw --save-tensor-types --imatrix --calibrate --save-imatrix --ctx --chunks --process-output --parse-special --include-weights --exclude-weights --on-missing --min-expert-tokens --format --group-size --ignore --max-shard-size --threads --force --json --color --quiet --help --version' ;;
+      words='--dry-run --list --pure --tensor-type --tensor-type-file --output-tensor-type --token-embedding-type --leave-output-tensor --allow-requantize --max-fallback --override-kv --prune-layers --keep-split --part --resume --report --mem --target-size --target-bpw --save-tensor-types --imatrix --calibrate --save-imatrix --ctx --chunks --process-output --parse-special --include-weights --exclude-weights --on-missing --min-expert-tokens --format --method --group-size --scale-dtype --double-quant --serve-with --ignore --max-shard-size --threads --force --json --color --quiet --help --version' ;;
   esac
   if [[ $cur == -* ]]; then
     COMPREPLY=($(compgen -W "$words" -- "$cur"))

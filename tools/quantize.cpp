@@ -309,16 +309,21 @@ constexpr const char* kDescription[] = {
     "command line come before those of a file. Options that contradict each other, layers that do "
     "not exist and parts that do not belong together are errors. An existing output is replaced "
     "only with --force, and an incomplete one never has the final name.",
-    "With a scheme as TYPE (--list) a Hugging Face folder becomes another one that vLLM and "
-    "transformers load: the matrices of the layers are stored as compressed-tensors says (NF4, FP4 "
-    "and INT8 as bitsandbytes says, which current vLLM does not read), each value rounded to the "
-    "nearest, everything else as it is; config.json gets its "
-    "quantization_config, the other files of the folder are copied. Embeddings, the output and "
-    "routers of experts stay as they are, and so does what --ignore names. The bytes are those of "
-    "the packages; compressed-tensors computes in the type that the model is stored in, but "
-    "for W4AFP8: it is packed, as vLLM reads it. transformers cannot load W4A16_ASYM, vLLM can. "
-    "The "
-    "new folder appears when it is complete.",
+    "With a scheme as TYPE (--list) a Hugging Face folder becomes another one that engines on GPUs "
+    "load: the matrices of the layers are stored as compressed-tensors says, or in the layout that "
+    "--format names (NF4, FP4 and INT8 as bitsandbytes says), everything else as it is; its "
+    "config.json says how, and the other files of the folder are copied. Embeddings, the output "
+    "and routers of experts stay as they are, and so does what --ignore names. --format awq makes "
+    "all other tensors F16, as AutoAWQ does.",
+    "By default each value is rounded to the nearest. The bytes are those of the packages; "
+    "compressed-tensors computes in the type that the model is stored in, but for W4AFP8: it is "
+    "packed, as vLLM reads it. GPTQ, AWQ and ModelOpt have no such rounding without calibration: "
+    "their scales are computed in binary32 and then held in their type. --method looks for better "
+    "scales. transformers loads W4A16_ASYM as gptq_v2 and awq, vLLM as compressed-tensors and awq.",
+    "The new folder is read back before it gets its name: names, types, shapes, copied bytes, and "
+    "each matrix, decoded, bit by bit; a difference ends with status 6. A run that is killed may "
+    "leave OUTPUT.lq-partial, which the next run removes. --serve-with knows what the engines "
+    "load: formats, group sizes, kernels' multiples and shares of GPUs.",
     "Where llama-quantize stops in the middle or writes what cannot be read: files whose "
     "general.alignment is not 32 are read and written with theirs; weights of four dimensions are "
     "encoded matrix by matrix; a dimension of zero and importance that is negative or above 1e24 "
@@ -343,6 +348,8 @@ constexpr lq::cli::Example kExamples[] = {
      "Quantize a model in parts, and go on after an interruption"},
     {"lq-quantize ./Llama-3.2-1B ./Llama-3.2-1B-W4A16 W4A16",
      "Write a checkpoint with 4-bit weights for vLLM"},
+    {"lq-quantize ./Llama-3.2-1B ./Llama-3.2-1B-AWQ W4A16_ASYM --format awq --serve-with vllm:tp=2",
+     "The same as AWQ has it, if vLLM loads it on two GPUs"},
 };
 constexpr lq::cli::Command kCommands[] = {
     {.name = "imatrix-merge",

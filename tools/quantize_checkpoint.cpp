@@ -10,6 +10,8 @@
 #include "lib/base/quote.h"
 #include "lib/format/hf_directory.h"
 #include "lib/jobs/checkpoint.h"
+#include "lib/jobs/serving.h"
+#include "lib/jobs/weight_method.h"
 #include "tools/cli/options.h"
 
 namespace lq::tools {
@@ -19,34 +21,32 @@ const CLI::App* parser = nullptr;
 
 constexpr const char* kGroup = "Checkpoints for GPU engines (TYPE is a scheme)";
 /// Options that go with schemes and file types alike.
-constexpr std::string_view kShared[] = {"INPUT", "OUTPUT", "TYPE", "--dry-run"};
+constexpr std::string_view kShared[] = {"INPUT",     "OUTPUT",   "TYPE",
+                                        "--dry-run", "--resume", "--mem"};
 
 bool is_common(const CLI::Option& option) {
   return option.get_group().rfind("Common", 0) == 0 ||
          std::find(std::begin(kShared), std::end(kShared), option.get_name()) != std::end(kShared);
 }
 
-WeightScheme with_groups(WeightScheme scheme, const std::string& size) {
-  if (size.empty()) return scheme;
-  if (scheme.number != WeightNumber::integer || scheme.activations == ActivationScheme::int8_token)
-    fail(ErrorKind::usage, "--group-size does not go with ", scheme.name,
-         ", whose groups are fixed");
-  if (size == "channel") {
-    scheme.scales = ScalesOf::channel;
-    scheme.group_size = 0;
-  } else {
-    scheme.group_size = std::stoi(size);
-  }
-  return scheme;
+std::vector<std::string> layout_names() {
+  std::vector<std::string> names;
+  for (const LayoutTraits& layout : weight_layouts()) names.push_back(layout.name);
+  return names;
 }
 
-WeightScheme with_format(WeightScheme scheme, const std::string& format) {
-  if (format.empty()) return scheme;
-  const bool bitsandbytes = scheme.format == "bitsandbytes";
-  if (bitsandbytes || (format == "fp8" && scheme.name != "FP8_BLOCK"))
-    fail(ErrorKind::usage, "--format ", format, " does not go with ", scheme.name);
-  if (format == "fp8") scheme.format = format;
-  return scheme;
+std::vector<std::string> method_names() {
+  std::vector<std::string> names;
+  for (const WeightMethod& method : weight_methods()) names.push_back(method.name);
+  return names;
+}
+
+/// "NAME: what it is; ..." of a list's rows.
+template <class Rows>
+std::string explained(const Rows& rows) {
+  std::string text;
+  for (const auto& row : rows) text += (text.empty() ? "" : "; ") + row.name + ": " + row.what;
+  return text;
 }
 
 OrderedJson envelope(const CheckpointPlan& plan, const std::string& output, bool written) {
@@ -56,6 +56,8 @@ OrderedJson envelope(const CheckpointPlan& plan, const std::string& output, bool
                        {{"scheme", plan.scheme.name},
                         {"group_size", plan.scheme.group_size},
                         {"symmetric", plan.scheme.symmetric},
+                        {"method", plan.scheme.method},
+                        {"double_quant", plan.scheme.nested},
                         {"ignored", plan.ignored}}},
                       {"written", written}};
   json.update(checkpoint_json(plan, output));
@@ -66,15 +68,39 @@ OrderedJson envelope(const CheckpointPlan& plan, const std::string& output, bool
 
 void declare_checkpoint(CLI::App& app, CheckpointArguments& arguments) {
   parser = &app;
-  app.add_option("--format", arguments.format,
-                 "layout; fp8: FP8_BLOCK as DeepSeek-V3 has it (default: compressed-tensors)")
+  app.add_option(
+         "--format", arguments.choices.format,
+         "layout (default: the first that holds the scheme); " + explained(weight_layouts()))
       ->type_name("NAME")
-      ->check(cli::choice({"compressed-tensors", "fp8"}))
+      ->check(cli::choice(layout_names()))
       ->group(kGroup);
-  app.add_option("--group-size", arguments.group_size,
+  app.add_option("--method", arguments.choices.method,
+                 "how integers are chosen (default: rtn); " + explained(weight_methods()))
+      ->type_name("NAME")
+      ->check(cli::choice(method_names()))
+      ->group(kGroup);
+  app.add_option("--group-size", arguments.choices.group_size,
                  "columns that share a scale; channel: a whole row")
       ->type_name("N")
       ->check(cli::choice({"32", "64", "128", "channel"}))
+      ->group(kGroup);
+  app.add_option("--scale-dtype", arguments.choices.scale_type,
+                 "type of the scales; f32: compute and store them in binary32, which is nearer to "
+                 "the weights than the package's own arithmetic (default: the model's)")
+      ->type_name("TYPE")
+      ->check(cli::choice({"f32"}))
+      ->group(kGroup);
+  app.add_flag("--double-quant", arguments.choices.double_quant,
+               "NF4 and FP4: store the scales as 8-bit codes, too")
+      ->group(kGroup);
+  std::string names;
+  for (const Engine& engine : engines()) names += (names.empty() ? "" : ", ") + engine.name;
+  app.add_option(
+         "--serve-with", arguments.serve_with,
+         "end with status 4 before any work when this engine, on N GPUs, would not load the "
+         "checkpoint, and name the nearest settings that work; " +
+             names)
+      ->type_name("ENGINE[:tp=N]")
       ->group(kGroup);
   app.add_option("--ignore", arguments.ignore,
                  "keep matrices whose module's name holds a match of REGEX; may be repeated")
@@ -105,6 +131,8 @@ const WeightScheme* scheme_asked_for(const QuantizeArguments& arguments) {
 
 void quantize_checkpoint(const WeightScheme& scheme, const QuantizeArguments& arguments,
                          const CheckpointArguments& own, const cli::Context& context) {
+  std::optional<ServeTarget> target;
+  if (!own.serve_with.empty()) target = parse_serve_target(own.serve_with);
   if (arguments.output.empty())
     fail(ErrorKind::usage, "OUTPUT is required: the folder of the new checkpoint");
   const std::filesystem::path input = arguments.input;
@@ -112,16 +140,20 @@ void quantize_checkpoint(const WeightScheme& scheme, const QuantizeArguments& ar
     fail(std::filesystem::exists(input) ? ErrorKind::unsupported : ErrorKind::file, input.string(),
          ": is no folder; ", scheme.name, " is made of a Hugging Face model's folder");
   const HfDirectory source(input);
-  CheckpointOptions options{.scheme = with_groups(with_format(scheme, own.format), own.group_size),
-                            .ignore = own.ignore};
+  CheckpointOptions options{.scheme = with_choices(scheme, own.choices), .ignore = own.ignore};
   if (own.max_shard > 0) options.max_shard_bytes = own.max_shard;
-  const CheckpointPlan plan = make_checkpoint_plan(source, options);
-  const auto existing = context.force ? Existing::replace : Existing::refuse;
+  CheckpointPlan plan = make_checkpoint_plan(source, options);
+  if (target) check_serving(*target, plan);
   if (arguments.dry_run) {
     if (!context.json) cli::print(checkpoint_text(plan));
   } else {
     const auto begin = std::chrono::steady_clock::now();
-    write_checkpoint(plan, arguments.output, context.threads, existing, context.monitor);
+    write_checkpoint(plan, arguments.output,
+                     {.threads = context.threads,
+                      .existing = context.force ? Existing::replace : Existing::refuse,
+                      .memory_limit = arguments.memory,
+                      .resume = arguments.resume},
+                     context.monitor);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     std::ostringstream note;
     note << "wrote " << arguments.output << ": " << plan.n_quantized() << " matrices as "

@@ -9,9 +9,9 @@
 namespace lq::tools {
 
 struct CheckpointArguments {
-  std::string format;      ///< "fp8"; empty: the scheme's
-  std::string group_size;  ///< "32", "channel"; empty: the scheme's
+  SchemeChoices choices;
   std::vector<std::string> ignore;
+  std::string serve_with;       ///< "vllm:tp=4"; empty: not given
   std::uint64_t max_shard = 0;  ///< bytes; 0: not given
 };
 

@@ -148,7 +148,8 @@ void declare_quantize(CLI::App& app, QuantizeArguments& arguments) {
   app.add_option("--report", arguments.report,
                  "write what was done and how far the stored values are from what they were")
       ->type_name("FILE.json");
-  app.add_option("--mem", arguments.memory, "bound of working memory (default 128M)")
+  app.add_option("--mem", arguments.memory,
+                 "bound of working memory (default 128M; for schemes none)")
       ->type_name("SIZE")
       ->transform(cli::size());
 }

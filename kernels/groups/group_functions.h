@@ -16,12 +16,7 @@ inline float largest_magnitude(const float* x, std::size_t n) noexcept {
   return bits_float(static_cast<std::uint32_t>(largest));
 }
 
-struct Range {
-  float low, high;
-};
-
-/// With 0.
-inline Range range_of(const float* x, std::size_t n) {
+inline ValueRange range_of(const float* x, std::size_t n) noexcept {
   std::int32_t most_negative = 0, most_positive = 0;
   for (std::size_t i = 0; i < n; ++i) {
     const std::uint32_t bits = float_bits(x[i]);
@@ -37,36 +32,123 @@ inline Range range_of(const float* x, std::size_t n) {
 /// Scale of values up to `largest` when codes go up to `most`.
 template <class Round>
 float scale_for(float largest, float most) {
-  const float scale = Round::round(largest / most);
+  const float scale = Round::hold(largest / most);
   return scale == 0 ? Round::kEpsilon : scale;
 }
 
+inline float clamp_to(float x, float low, float high) {
+  return x < low ? low : x > high ? high : x;
+}
+
 template <class Round>
-void integers(const float* row, std::size_t n, std::size_t group, int bits, bool symmetric,
+void integers(const float* row, std::size_t n, std::size_t group, const IntegerGrid& grid,
               float* scales, std::int8_t* zeros, std::int8_t* codes) noexcept {
-  const auto low = static_cast<float>(-(1 << (bits - 1))), high = -low - 1;
+  const float low = lowest_code(grid), high = highest_code(grid);
   for (std::size_t at = 0; at < n; at += group) {
-    const Range range = range_of(row + at, group);
+    const ValueRange range = range_of(row + at, group);
     float scale, zero = 0;
-    if (symmetric) {
+    if (grid.symmetric) {
       const float largest = -range.low > range.high ? -range.low : range.high;
-      scale = scale_for<Round>(largest, (high - low) / 2);
+      scale = scale_for<Round>(largest, grid.peak);
     } else {
-      scale = Round::round(Round::round(range.high - range.low) / (high - low));
+      scale = Round::hold(Round::round(range.high - range.low) / (high - low));
       const float from =
           Round::round(low - Round::round(range.low / scale));  // 0 / 0: no zero point
-      zero = from != from ? 0 : round_even_float(from < low ? low : from > high ? high : from);
+      zero = from != from ? 0 : round_even_float(clamp_to(from, low, high));
       if (scale == 0) scale = Round::kEpsilon;
       zeros[at / group] = static_cast<std::int8_t>(zero);
     }
     scales[at / group] = scale;
     for (std::size_t i = at; i < at + group; ++i) {
       const float code = Round::round(Round::round(row[i] / scale) + zero);
-      codes[i] = static_cast<std::int8_t>(round_even_float(code < low    ? low
-                                                           : code > high ? high
-                                                                         : code));
+      codes[i] = static_cast<std::int8_t>(round_even_float(clamp_to(code, low, high)));
     }
   }
+}
+
+template <class Round>
+float held_scale(float scale) noexcept {
+  const float held = Round::hold(scale);
+  return held == 0 ? Round::kEpsilon : held;
+}
+
+inline float code_of(float x, const GroupFit& fit) {
+  return round_even_float(clamp_to(x / fit.scale + fit.zero, fit.low, fit.high));
+}
+
+inline void codes_of(const float* x, std::size_t n, const GroupFit& fit,
+                     std::int8_t* codes) noexcept {
+  for (std::size_t i = 0; i < n; ++i) codes[i] = static_cast<std::int8_t>(code_of(x[i], fit));
+}
+
+/// The sum of term(i) for i in [0, n). It is added up in lanes, so that vector code has the same
+/// bits as any other.
+template <class Term>
+float sum_of(std::size_t n, const Term& term) {
+  constexpr std::size_t kSumLanes = 16;
+  float lane[kSumLanes] = {};
+  std::size_t at = 0;
+  for (; at + kSumLanes <= n; at += kSumLanes)
+    for (std::size_t i = 0; i < kSumLanes; ++i) lane[i] += term(at + i);
+  for (std::size_t i = 0; at + i < n; ++i) lane[i] += term(at + i);
+  float sum = 0;
+  for (const float one : lane) sum += one;
+  return sum;
+}
+
+inline float squared_error(const float* x, std::size_t n, const GroupFit& fit) noexcept {
+  return sum_of(n, [&](std::size_t i) {
+    const float error = x[i] - (code_of(x[i], fit) - fit.zero) * fit.scale;
+    return error * error;
+  });
+}
+
+/// x^-0.3 of a positive x within 1e-6 of it: 2^(-0.3 log2 x). The same bits everywhere, unlike
+/// those of libraries.
+inline float power_minus_0_3(float x) {
+  const std::uint32_t bits = float_bits(x);
+  const float exponent = static_cast<float>(static_cast<std::int32_t>(bits >> 23) - 127);
+  const float m = bits_float((bits & 0x7fffffu) | 0x3f800000u);  // [1, 2)
+  // log2 m = 2 / ln 2 atanh u for u = (m - 1) / (m + 1) <= 1/3, moved to m in [0.7, 1.4]
+  const bool large = m > 1.41421356f;
+  const float half = large ? m * 0.5f : m;
+  const float u = (half - 1) / (half + 1), square = u * u;
+  const float log2 =
+      exponent + (large ? 1.0f : 0.0f) +
+      u * (2.8853901f + square * (0.96179670f + square * (0.57707802f + square * 0.41219859f)));
+  const float y = log2 * -0.3f;
+  const float whole = round_even_float(y), part = (y - whole) * 0.69314718f;  // |part| <= 0.35
+  const float power =
+      1 + part * (1 + part * (0.5f +
+                              part * (0.16666667f + part * (0.041666667f + part * 0.0083333333f))));
+  const auto scale = static_cast<std::uint32_t>(static_cast<std::int32_t>(whole) + 127) << 23;
+  return power * bits_float(scale);
+}
+
+inline HalfQuadraticStep half_quadratic(const float* x, std::size_t n, const GroupFit& fit,
+                                        float beta) noexcept {
+  const float inverse = 1 / fit.scale, softness = 1 / beta;
+  const auto error_of = [&](std::size_t i, float code) {
+    return x[i] - (code - fit.zero) * fit.scale;
+  };
+  const float error =
+      sum_of(n, [&](std::size_t i) { return fabsf(error_of(i, code_of(x[i], fit))); });
+  const float zeros = sum_of(n, [&](std::size_t i) {
+    const float code = code_of(x[i], fit), e = error_of(i, code), magnitude = fabsf(e);
+    const float less =
+        magnitude - power_minus_0_3(magnitude > 0x1p-100f ? magnitude : 0x1p-100f) * softness;
+    const float kept = less > 0 ? less : 0;  // of the error, what is an outlier's
+    return code - (x[i] - (e < 0 ? -kept : kept)) * inverse;
+  });
+  return {zeros / static_cast<float>(n), error};
+}
+
+inline ScaleSums scale_sums(const float* x, std::size_t n, const GroupFit& fit) noexcept {
+  return {sum_of(n, [&](std::size_t i) { return x[i] * (code_of(x[i], fit) - fit.zero); }),
+          sum_of(n, [&](std::size_t i) {
+            const float steps = code_of(x[i], fit) - fit.zero;
+            return steps * steps;
+          })};
 }
 
 template <class Round>
@@ -173,9 +255,22 @@ inline float eight_bit(const float* row, std::size_t n, std::int8_t* codes) noex
 }
 
 template <class Round>
-constexpr GroupKernels kGroupKernels = {
-    largest_magnitude, integers<Round>, e4m3_scale<Round>, e4m3<Round>, nvfp4_factor<Round>,
-    nvfp4<Round>,      mxfp4<Round>,    mxfp8<Round>,      four_bit,    eight_bit};
+constexpr GroupKernels kGroupKernels = {largest_magnitude,
+                                        integers<Round>,
+                                        range_of,
+                                        held_scale<Round>,
+                                        codes_of,
+                                        squared_error,
+                                        half_quadratic,
+                                        scale_sums,
+                                        e4m3_scale<Round>,
+                                        e4m3<Round>,
+                                        nvfp4_factor<Round>,
+                                        nvfp4<Round>,
+                                        mxfp4<Round>,
+                                        mxfp8<Round>,
+                                        four_bit,
+                                        eight_bit};
 
 /// By Precision.
 consteval GroupKernels group_kernels_of(Precision precision) {
@@ -184,6 +279,10 @@ consteval GroupKernels group_kernels_of(Precision precision) {
       return kGroupKernels<RoundToF16>;
     case Precision::bf16:
       return kGroupKernels<RoundToBF16>;
+    case Precision::f32_f16:
+      return kGroupKernels<HoldScalesAs<RoundToF16>>;
+    case Precision::f32_bf16:
+      return kGroupKernels<HoldScalesAs<RoundToBF16>>;
     default:
       return kGroupKernels<RoundToF32>;
   }

@@ -7,14 +7,16 @@
 
 namespace lq::kernels {
 
-/// The type that every step of a computation is rounded to.
+/// The type that every step of a computation is rounded to, and the one that scales are held in.
 struct RoundToF32 {
   static constexpr float kEpsilon = 0x1p-23f;
   static float round(float x) { return x; }
+  static float hold(float scale) { return scale; }
 };
 struct RoundToF16 {
   static constexpr float kEpsilon = 0x1p-10f;
   static float round(float x) { return half_to_float(float_to_half(x)); }
+  static float hold(float scale) { return round(scale); }
 };
 struct RoundToBF16 {
   static constexpr float kEpsilon = 0x1p-7f;
@@ -23,6 +25,14 @@ struct RoundToBF16 {
     const std::uint32_t bits = float_bits(x);
     return bits_float((bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u);
   }
+  static float hold(float scale) { return round(scale); }
+};
+/// Computes in binary32; only the scales have the type of Held.
+template <class Held>
+struct HoldScalesAs {
+  static constexpr float kEpsilon = Held::kEpsilon;
+  static float round(float x) { return x; }
+  static float hold(float scale) { return Held::round(scale); }
 };
 
 inline constexpr float kMostE4M3 = 448, kMostFp4 = 6;
@@ -67,6 +77,13 @@ LQ_HD std::int32_t float_to_fp4(float x) {
   const float large = round_even_float(a * 0.5f) + 4;
   const float code = a < 2 ? small : a < 4 ? middle : large;
   return (static_cast<std::int32_t>(float_bits(x) >> 28) & 8) | static_cast<std::int32_t>(code);
+}
+
+LQ_HD float fp4_to_float(std::uint32_t code) {
+  const std::uint32_t magnitude = code & 7;
+  const float small = static_cast<float>(magnitude) * 0.5f;
+  const float value = magnitude < 5 ? small : magnitude == 5 ? 3.0f : magnitude == 6 ? 4.0f : 6.0f;
+  return code & 8 ? -value : value;
 }
 
 }  // namespace lq::kernels

@@ -25,8 +25,8 @@ std::vector<std::size_t> file_order(std::span<const SafetensorsEntry> entries) {
 }  // namespace
 
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
-                                     std::span<const SafetensorsEntry> entries)
-    : begin_(entries.size()), file_(path, Existing::refuse) {
+                                     std::span<const SafetensorsEntry> entries, Leave leave)
+    : begin_(entries.size()), file_(path, Existing::refuse, leave) {
   std::string text = R"({"__metadata__":{"format":"pt"})";
   std::uint64_t end = 0;
   for (const std::size_t i : file_order(entries)) {
@@ -49,6 +49,10 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path,
 void SafetensorsWriter::write(std::size_t index, std::uint64_t offset,
                               std::span<const std::byte> bytes) {
   file_.write_at(begin_[index] + offset, bytes);
+}
+
+void SafetensorsWriter::read(std::size_t index, std::span<std::byte> into) const {
+  file_.read_at(begin_[index], into);
 }
 
 void SafetensorsWriter::commit() { file_.commit(); }

@@ -23,11 +23,14 @@ struct SafetensorsEntry {
 /// first (so that all are aligned), then by name, as the format's own library puts them.
 class SafetensorsWriter {
  public:
-  /// Throws Error(file).
-  SafetensorsWriter(const std::filesystem::path& path, std::span<const SafetensorsEntry> entries);
+  /// With Leave::partial the file is found again by the next writer. Throws Error(file).
+  SafetensorsWriter(const std::filesystem::path& path, std::span<const SafetensorsEntry> entries,
+                    Leave leave = Leave::nothing);
 
   /// Bytes of entry `index` (as given) from `offset` on. Threads may write different bytes at once.
   void write(std::size_t index, std::uint64_t offset, std::span<const std::byte> bytes);
+  /// What was written of it, by this writer or an earlier one.
+  void read(std::size_t index, std::span<std::byte> into) const;
   void commit();
 
  private:

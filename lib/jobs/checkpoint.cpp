@@ -74,6 +74,10 @@ void find_fused(std::vector<PlannedModule>& modules) {
   }
 }
 
+/// Files that quantized models have beside config.json.
+constexpr const char* kQuantizationFiles[] = {"quantize_config.json", "hf_quant_config.json",
+                                              "quant_config.json"};
+
 OrderedJson original_config(const HfDirectory& source) {
   const auto path = source.file("config.json");
   OrderedJson config = parse_ordered_json(read_text(path), path.string());
@@ -82,6 +86,10 @@ OrderedJson original_config(const HfDirectory& source) {
     if (config.contains(key))
       fail(ErrorKind::unsupported, path.string(), ": has ", key,
            ": the model is quantized already; start from the original one");
+  for (const char* name : kQuantizationFiles)
+    if (const auto found = source.find_file(name))
+      fail(ErrorKind::unsupported, found->string(),
+           ": says that the model is quantized already; start from the original one");
   return config;
 }
 
@@ -113,29 +121,83 @@ std::vector<std::uint64_t> outer_first(std::vector<std::uint64_t> shape) {
   return shape;
 }
 
-/// Puts the entries of all modules into files of at most `most` bytes, at least one module each.
-void fill_files(CheckpointPlan& plan, std::uint64_t most) {
-  std::uint64_t size = 0;
+/// The entries that a module becomes.
+std::vector<SafetensorsEntry> entries_of(const CheckpointPlan& plan, const PlannedModule& module) {
+  const TensorInfo& tensor = plan.source->tensors()[module.source_index];
+  std::vector<SafetensorsEntry> entries;
+  for (const LinearPart& part : module.parts)
+    entries.push_back(
+        {module.linear->module + "." + part.suffix, part.storage, part.shape, part.bytes});
+  if (module.linear) return entries;
+  if (module.as_half)
+    entries.push_back(
+        {tensor.name, "F16", outer_first(tensor.shape), tensor.elements() * sizeof(std::uint16_t)});
+  else
+    entries.push_back({tensor.name, std::string(plan.source->stored_as(module.source_index)),
+                       outer_first(tensor.shape),
+                       plan.source->raw_data(module.source_index).size()});
+  return entries;
+}
+
+/// What becomes of a tensor; `plan.ignored` gets what is a Linear and stays.
+PlannedModule plan_module(CheckpointPlan& plan, std::size_t index, std::vector<Ignored>& patterns) {
+  const HfDirectory& source = *plan.source;
+  const TensorInfo& tensor = source.tensors()[index];
+  PlannedModule module{.source_index = index};
+  const std::string name = is_weight(tensor) ? module_of(tensor) : tensor.name;
+  const DType type = source.is_foreign(index) ? DType::I8 : tensor.type;
+  const bool is_float = type == DType::F32 || type == DType::F16 || type == DType::BF16;
+  module.as_half = traits(plan.scheme.layout).others == OtherTensors::f16 && is_float;
+  if (tensor.shape.size() > 2 && name.find("experts") != std::string::npos)
+    fail(ErrorKind::unsupported, source.file_of(index).string(), ": tensor ", quote(name), " ",
+         shape_text(tensor.shape), " holds several experts; schemes need a tensor for each");
+  if (!is_weight(tensor)) {
+    module.reason = "not a matrix";
+    return module;
+  }
+  if (const std::string kept = kept_because(name); !kept.empty()) {
+    module.reason = kept;
+    if (kept == "a router") plan.ignored.push_back(name);
+    return module;
+  }
+  for (Ignored& one : patterns) {
+    if (!std::regex_search(name, one.regex)) continue;
+    one.used = true;
+    module.reason = "--ignore " + one.pattern;
+    plan.ignored.push_back(name);
+    return module;
+  }
+  if (!is_float)
+    fail(ErrorKind::unsupported, source.file_of(index).string(), ": tensor ", quote(tensor.name),
+         " is stored as ", source.stored_as(index), "; expected F32, F16 or BF16");
+  module.linear = Linear{name, tensor.rows(), tensor.row_length(), type};
+  return module;
+}
+
+/// What to do about a matrix that the scheme cannot hold.
+std::string remedy(const WeightScheme& scheme, const Linear& linear) {
+  WeightScheme other = scheme;
+  const bool groups = scheme.number == WeightNumber::integer && scheme.scales == ScalesOf::group;
+  for (const int size : {128, 64, 32}) {
+    other.group_size = size;
+    if (groups && LinearEncoder(other, choose_cpu_kernels()).refuses(linear).empty())
+      return "use --group-size " + std::to_string(size) + ", or --ignore '" + linear.module + "'";
+  }
+  return "leave it as it is with --ignore '" + linear.module +
+         "', or use another scheme or --format";
+}
+
+/// After the fused ones are known, which some layouts store differently.
+void plan_parts(CheckpointPlan& plan) {
+  const LinearEncoder encoder(plan.scheme, choose_cpu_kernels());
   for (PlannedModule& module : plan.modules) {
-    const TensorInfo& tensor = plan.source->tensors()[module.source_index];
-    std::vector<SafetensorsEntry> entries;
-    for (const LinearPart& part : module.parts)
-      entries.push_back(
-          {module.linear->module + "." + part.suffix, part.storage, part.shape, part.bytes});
-    if (!module.linear)
-      entries.push_back({tensor.name, std::string(plan.source->stored_as(module.source_index)),
-                         outer_first(tensor.shape),
-                         plan.source->raw_data(module.source_index).size()});
-    std::uint64_t bytes = 0;
-    for (const SafetensorsEntry& entry : entries) bytes += entry.bytes;
-    if (plan.files.empty() || (size > 0 && bytes > most - std::min(most, size))) {
-      plan.files.emplace_back();
-      size = 0;
-    }
-    size += bytes;
-    module.file = plan.files.size() - 1;
-    module.first_entry = plan.files.back().size();
-    for (SafetensorsEntry& entry : entries) plan.files.back().push_back(std::move(entry));
+    if (!module.linear) continue;
+    module.linear->fused = module.fused.size() > 1;
+    if (const std::string why = encoder.refuses(*module.linear); !why.empty())
+      fail(ErrorKind::unsupported, plan.source->file_of(module.source_index).string(), ": tensor ",
+           quote(plan.source->tensors()[module.source_index].name), ": ", why, "; ",
+           remedy(plan.scheme, *module.linear));
+    module.parts = encoder.parts(*module.linear);
   }
 }
 
@@ -176,43 +238,31 @@ std::size_t CheckpointPlan::n_quantized() const {
       modules.begin(), modules.end(), [](const PlannedModule& m) { return m.linear.has_value(); }));
 }
 
+void CheckpointPlan::fill_files() {
+  files.clear();
+  std::uint64_t size = 0;
+  for (PlannedModule& module : modules) {
+    std::vector<SafetensorsEntry> entries = entries_of(*this, module);
+    std::uint64_t bytes = 0;
+    for (const SafetensorsEntry& entry : entries) bytes += entry.bytes;
+    if (files.empty() || (size > 0 && bytes > max_shard_bytes - std::min(max_shard_bytes, size))) {
+      files.emplace_back();
+      size = 0;
+    }
+    size += bytes;
+    module.file = files.size() - 1;
+    module.first_entry = files.back().size();
+    for (SafetensorsEntry& entry : entries) files.back().push_back(std::move(entry));
+  }
+}
+
 CheckpointPlan make_checkpoint_plan(const HfDirectory& source, const CheckpointOptions& options) {
   CheckpointPlan plan{.source = &source, .scheme = options.scheme};
+  plan.max_shard_bytes = options.max_shard_bytes;
   OrderedJson config = original_config(source);
-  const LinearEncoder encoder(plan.scheme, choose_cpu_kernels());
   std::vector<Ignored> patterns = compile_patterns(options.ignore);
-  for (std::size_t i = 0; i < source.tensors().size(); ++i) {
-    const TensorInfo& tensor = source.tensors()[i];
-    PlannedModule module{.source_index = i};
-    const std::string name = is_weight(tensor) ? module_of(tensor) : tensor.name;
-    if (tensor.shape.size() > 2 && name.find("experts") != std::string::npos)
-      fail(ErrorKind::unsupported, source.file_of(i).string(), ": tensor ", quote(name), " ",
-           shape_text(tensor.shape), " holds several experts; schemes need a tensor for each");
-    if (!is_weight(tensor)) {
-      module.reason = "not a matrix";
-    } else if (const std::string kept = kept_because(name); !kept.empty()) {
-      module.reason = kept;
-      if (kept == "a router") plan.ignored.push_back(name);
-    } else if (const auto matches = std::find_if(
-                   patterns.begin(), patterns.end(),
-                   [&](const Ignored& one) { return std::regex_search(name, one.regex); });
-               matches != patterns.end()) {
-      matches->used = true;
-      module.reason = "--ignore " + matches->pattern;
-      plan.ignored.push_back(name);
-    } else {
-      const DType type = source.is_foreign(i) ? DType::I8 : tensor.type;
-      if (type != DType::F32 && type != DType::F16 && type != DType::BF16)
-        fail(ErrorKind::unsupported, source.file_of(i).string(), ": tensor ", quote(tensor.name),
-             " is stored as ", source.stored_as(i), "; expected F32, F16 or BF16");
-      module.linear = Linear{name, tensor.rows(), tensor.row_length(), type};
-      if (const std::string why = encoder.refuses(*module.linear); !why.empty())
-        fail(ErrorKind::unsupported, source.file_of(i).string(), ": tensor ", quote(tensor.name),
-             ": ", why, "; use another --group-size, or --ignore '", name, "'");
-      module.parts = encoder.parts(*module.linear);
-    }
-    plan.modules.push_back(std::move(module));
-  }
+  for (std::size_t i = 0; i < source.tensors().size(); ++i)
+    plan.modules.push_back(plan_module(plan, i, patterns));
   for (const Ignored& one : patterns)
     if (!one.used)
       fail(ErrorKind::usage, "--ignore ", quote(one.pattern), " matches no matrix of the model");
@@ -220,9 +270,15 @@ CheckpointPlan make_checkpoint_plan(const HfDirectory& source, const CheckpointO
     fail(ErrorKind::unsupported, source.name(), ": has no matrix that could be quantized");
   plan.ignored.push_back("lm_head");  // also where it is the embedding: engines look for the name
   find_fused(plan.modules);
-  fill_files(plan, options.max_shard_bytes);
-  config["quantization_config"] = quantization_config(plan.scheme, plan.ignored, model_type(plan));
+  plan_parts(plan);
+  plan.fill_files();
+  const OrderedJson quantization = quantization_config(plan.scheme, plan.ignored, model_type(plan));
+  if (!quantization.is_null()) config["quantization_config"] = quantization;
+  if (traits(plan.scheme.layout).others == OtherTensors::f16)
+    for (const char* key : {"dtype", "torch_dtype"})
+      if (config.contains(key)) config[key] = "float16";
   plan.config = config.dump(2) + "\n";
+  plan.config_files = quantization_files(plan.scheme, plan.ignored);
   plan.copied = other_files(source.directory());
   return plan;
 }
@@ -241,7 +297,7 @@ std::string checkpoint_text(const CheckpointPlan& plan) {
     if (module.linear)
       out << plan.scheme.name << '\n';
     else
-      out << "copied: " << module.reason << '\n';
+      out << (module.as_half ? "copied as F16: " : "copied: ") << module.reason << '\n';
   }
   out << plan.n_quantized() << " of " << plan.modules.size() << " tensors are quantized, "
       << std::fixed << std::setprecision(3) << plan.bits_per_weight() << " bits per weight; "

@@ -13,6 +13,7 @@
 #include "lib/format/safetensors_writer.h"
 #include "lib/io/atomic_file.h"
 #include "lib/jobs/linear_encoder.h"
+#include "lib/jobs/quantization_config.h"
 #include "lib/jobs/weight_scheme.h"
 
 namespace lq {
@@ -28,6 +29,7 @@ struct PlannedModule {
   std::size_t source_index;
   std::optional<Linear> linear;  ///< absent: copied as it is
   std::string reason;            ///< why it is copied
+  bool as_half = false;          ///< copied as F16, whatever it was
   std::size_t file = 0;          ///< number of the output file
   std::size_t first_entry = 0;   ///< of that file's entries; the parts follow one another
   std::vector<LinearPart> parts = {};
@@ -43,11 +45,16 @@ struct CheckpointPlan {
   std::vector<std::string> ignored;                  ///< linear modules that are not quantized
   std::vector<std::filesystem::path> copied;         ///< other files of the folder
   std::string config;                                ///< text of config.json
+  std::vector<ConfigFile> config_files;              ///< further ones
+  std::uint64_t max_shard_bytes = 0;
 
   std::vector<std::string> file_names() const;
   std::uint64_t total_bytes() const;  ///< of all tensors
   double bits_per_weight() const;     ///< of the quantized matrices, scales included
   std::size_t n_quantized() const;
+
+  /// Puts the tensors of all modules into files, from the parts that the modules have.
+  void fill_files();
 };
 
 /// Throws Error(unsupported) for a folder that is quantized already or a matrix that the scheme
@@ -65,10 +72,22 @@ OrderedJson checkpoint_json(const CheckpointPlan& plan, const std::filesystem::p
 void check_checkpoint_output(const CheckpointPlan& plan, const std::filesystem::path& output,
                              Existing existing);
 
-/// Writes beside the folder `output` and gives it its name when all is complete; without that
-/// nothing is left. The bytes do not depend on the number of threads. Values that are not finite
-/// end in Error(input) that names tensor and element.
-void write_checkpoint(const CheckpointPlan& plan, const std::filesystem::path& output, int threads,
-                      Existing existing, Monitor& monitor);
+struct CheckpointWriting {
+  int threads = 1;
+  Existing existing = Existing::refuse;
+  std::uint64_t memory_limit = 0;  ///< bytes; 0: none. Fewer threads work when it is small
+  bool resume = false;             ///< keep what is done when stopped, and go on with what was kept
+};
+
+/// Writes beside the folder `output`, reads what was written back, and gives it its name when all
+/// is complete and decodes to what was meant; without that nothing is left. The bytes do not depend
+/// on the number of threads. Sizes that only the weights tell are put in the plan. Throws
+/// Error(input) for values that are not finite, naming tensor and element, Error(check) when the
+/// files read back differ, Error(resource) when the memory limit is too small for one thread.
+void write_checkpoint(CheckpointPlan& plan, const std::filesystem::path& output,
+                      const CheckpointWriting& how, Monitor& monitor);
+
+/// Bytes of working memory that writing needs at most, mapped input not counted.
+std::uint64_t checkpoint_memory_bytes(const CheckpointPlan& plan, int threads);
 
 }  // namespace lq

@@ -3,27 +3,26 @@
 #include <stdio.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
-#include <cmath>
-#include <cstring>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <system_error>
 
 #include "lib/backend/cpu_kernels.h"
 #include "lib/base/error.h"
-#include "lib/base/parallel.h"
-#include "lib/base/quote.h"
 #include "lib/io/descriptor.h"
 #include "lib/io/text_file.h"
 #include "lib/jobs/checkpoint.h"
+#include "lib/jobs/checkpoint_pass.h"
+#include "lib/jobs/checkpoint_verify.h"
+#include "lib/jobs/journal.h"
+#include "lib/jobs/linear_bitsandbytes.h"
 
 namespace lq {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::uint64_t kCopyBytes = 1 << 20;
 
 /// The folder's own name at the end, whatever was typed ("out", "./out/").
 fs::path resolved(const fs::path& folder) {
@@ -31,20 +30,23 @@ fs::path resolved(const fs::path& folder) {
   return whole.has_filename() ? whole : whole.parent_path();
 }
 
-/// A folder that is gone at the end of the scope unless it was given its name.
+fs::path partial_folder(const fs::path& output) { return output.string() + ".lq-partial"; }
+
+/// A folder that is gone at the end of the scope unless it was given its name, or is to be kept for
+/// the next run.
 class NewFolder {
  public:
-  /// What an earlier run that was killed left under the temporary name is removed.
-  explicit NewFolder(const fs::path& output)
-      : output_(output), path_(output.string() + ".lq-partial") {
+  /// What an earlier run left under the temporary name is removed unless it is to be `continued`.
+  NewFolder(const fs::path& output, Leave leave, bool continued)
+      : output_(output), path_(partial_folder(output)), leave_(leave) {
     std::error_code error;
-    fs::remove_all(path_, error);
+    if (!continued) fs::remove_all(path_, error);
     fs::create_directory(path_, error);
     if (error) fail(ErrorKind::file, path_.string(), ": cannot create: ", error.message());
   }
   ~NewFolder() {
     std::error_code ignored;
-    if (!path_.empty()) fs::remove_all(path_, ignored);
+    if (!path_.empty() && leave_ == Leave::nothing) fs::remove_all(path_, ignored);
   }
   NewFolder(const NewFolder&) = delete;
   NewFolder& operator=(const NewFolder&) = delete;
@@ -62,8 +64,10 @@ class NewFolder {
 
  private:
   void exchange() {
-    if (::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, output_.c_str(), RENAME_EXCHANGE) == 0)
-      return;  // the destructor removes what now has the temporary name
+    if (::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, output_.c_str(), RENAME_EXCHANGE) == 0) {
+      leave_ = Leave::nothing;  // the destructor removes what now has the temporary name
+      return;
+    }
     if (errno != EINVAL && errno != ENOSYS) fail_errno(output_.string(), "replace");
     std::error_code error;  // a file system that cannot exchange
     fs::remove_all(output_, error);
@@ -73,147 +77,181 @@ class NewFolder {
   }
 
   fs::path output_, path_;
+  Leave leave_;
 };
 
-/// Rows [first, last) of a quantized module, or bytes of a copied one.
-struct CheckpointPiece {
-  std::size_t module;
-  std::uint64_t first, last;
+/// A matrix while it is made: pieces of it come from several threads, the last one writes it.
+struct ModuleWork {
+  std::once_flag begun;
+  LinearBytes parts;
+  std::atomic<std::uint64_t> rows_left;
+  bool kept = false;  ///< an earlier run wrote it
 };
 
 class CheckpointWriter {
  public:
+  /// `journal` may be null.
   CheckpointWriter(const CheckpointPlan& plan, const fs::path& folder, int threads,
-                   Monitor& monitor)
+                   Journal* journal, Monitor& monitor)
       : plan_(plan),
-        threads_(threads),
-        monitor_(monitor),
-        encoder_(plan.scheme, kernels_),
-        largest_(plan.modules.size()) {
+        pass_(plan, threads, monitor),
+        journal_(journal),
+        digests_(plan),
+        work_(plan.modules.size()) {
     const auto names = plan.file_names();
-    for (std::size_t i = 0; i < names.size(); ++i)
-      files_.push_back(std::make_unique<SafetensorsWriter>(folder / names[i], plan.files[i]));
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      std::error_code none;  // that a run which was stopped had named already
+      if (journal) fs::rename(folder / names[i], partial_path(folder / names[i]), none);
+      files_.push_back(std::make_unique<SafetensorsWriter>(
+          folder / names[i], plan.files[i], journal ? Leave::partial : Leave::nothing));
+    }
+    for (std::size_t i = 0; i < plan.modules.size(); ++i) {
+      const auto& linear = plan.modules[i].linear;
+      if (!linear) continue;
+      work_[i] = std::make_unique<ModuleWork>();
+      work_[i]->rows_left = linear->rows;
+    }
   }
 
-  void run() {
-    const std::vector<CheckpointPiece> pieces = cut();
-    std::uint64_t total = 0;
-    for (const auto& module : plan_.modules) total += source_bytes(module);
-    if (encoder_.needs_largest()) {
-      monitor_.begin("measuring", total, Unit::bytes);
-      each(pieces, [this](const CheckpointPiece& piece) { measure(piece); });
-      monitor_.end();
-    }
-    monitor_.begin("writing", total, Unit::bytes);
-    each(pieces, [this](const CheckpointPiece& piece) { write(piece); });
+  CheckpointDigests run() {
+    if (journal_) keep_finished();
+    pass_.run("writing", [&](const CheckpointPiece& piece) {
+      if (!plan_.modules[piece.module].linear)
+        copy(piece);
+      else if (!work_[piece.module]->kept)
+        write_rows(piece);
+    });
     for (const auto& file : files_) file->commit();
-    monitor_.end();
+    return std::move(digests_);
   }
 
  private:
-  std::uint64_t source_bytes(const PlannedModule& module) const {
-    return plan_.source->raw_data(module.source_index).size();
-  }
-
-  std::vector<CheckpointPiece> cut() const {
-    std::vector<CheckpointPiece> pieces;
-    for (std::size_t i = 0; i < plan_.modules.size(); ++i) {
-      const PlannedModule& module = plan_.modules[i];
-      const std::uint64_t end = module.linear ? module.linear->rows : source_bytes(module);
-      const std::uint64_t step = module.linear ? kLinearChunk : kCopyBytes;
-      for (std::uint64_t at = 0; at < end; at += step)
-        pieces.push_back({i, at, std::min(end, at + step)});
-    }
-    return pieces;
-  }
-
-  template <class Work>
-  void each(const std::vector<CheckpointPiece>& pieces, const Work& work) {
-    parallel_for(static_cast<std::ptrdiff_t>(pieces.size()), threads_, [&](std::ptrdiff_t i) {
-      const CheckpointPiece& piece = pieces[static_cast<std::size_t>(i)];
-      {
-        const std::lock_guard lock(mutex_);
-        monitor_.check_stop();
+  /// Takes over the matrices that an earlier run wrote, as far as they are what the journal says.
+  void keep_finished() {
+    for (const FinishedPiece& finished : journal_->finished()) {
+      if (finished.piece >= work_.size() || !work_[finished.piece]) continue;
+      const auto index = static_cast<std::size_t>(finished.piece);
+      const PlannedModule& module = plan_.modules[index];
+      LinearBytes parts;
+      for (std::size_t i = 0; i < module.parts.size(); ++i) {
+        parts.emplace_back(module.parts[i].bytes);
+        files_[module.file]->read(module.first_entry + i, parts.back());
       }
-      work(piece);
-      const PlannedModule& module = plan_.modules[piece.module];
-      const std::uint64_t of = module.linear ? module.linear->rows : source_bytes(module);
-      const std::lock_guard lock(mutex_);
-      monitor_.advance(source_bytes(module) / of * (piece.last - piece.first));
-    });
+      const std::vector<std::span<const std::byte>> bytes(parts.begin(), parts.end());
+      if (digest_of_parts(bytes) != finished.digest) continue;
+      digests_.put_module(index, bytes);
+      work_[index]->kept = true;
+    }
   }
 
-  /// The rows of a piece as binary32, which are finite.
-  std::vector<float> values_of(const CheckpointPiece& piece) const {
+  void copy(const CheckpointPiece& piece) {
     const PlannedModule& module = plan_.modules[piece.module];
-    const Linear& linear = *module.linear;
-    const DTypeTraits& type = traits(linear.type);
-    const std::uint64_t row_bytes = linear.cols * type.bytes;
-    std::vector<std::byte> stored((piece.last - piece.first) * row_bytes);
-    plan_.source->read(
-        module.source_index,
-        plan_.source->raw_data(module.source_index).subspan(piece.first * row_bytes, stored.size()),
-        stored);
-    std::vector<float> values((piece.last - piece.first) * linear.cols);
-    kernels_.decode[index_of(linear.type)](stored.data(), values.data(), values.size());
-    if (kernels_.all_finite(values.data(), values.size())) return values;
-    const auto bad =
-        std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
-    fail(ErrorKind::input, plan_.source->file_of(module.source_index).string(), ": tensor ",
-         quote(plan_.source->tensors()[module.source_index].name), ": element ",
-         piece.first * linear.cols + static_cast<std::uint64_t>(bad - values.begin()), " is ", *bad,
-         "; weights have to be finite");
+    files_[module.file]->write(module.first_entry, copied_offset(plan_, piece),
+                               pass_.bytes_of(piece));
   }
 
-  void measure(const CheckpointPiece& piece) {
+  void write_rows(const CheckpointPiece& piece) {
+    const Linear& linear = *plan_.modules[piece.module].linear;
+    ModuleWork& work = *work_[piece.module];
+    std::call_once(work.begun, [&] { work.parts = encoder_.allocate(linear); });
+    digests_.put(piece, encoder_.encode(linear, piece.first, pass_.values_of(piece), work.parts));
+    const std::uint64_t n_rows = piece.last - piece.first;
+    if (work.rows_left.fetch_sub(n_rows) == n_rows) finish(piece.module);
+  }
+
+  /// All rows of a module are there.
+  void finish(std::size_t index) {
+    const PlannedModule& module = plan_.modules[index];
+    LinearBytes parts = std::move(work_[index]->parts);
+    encoder_.finish(*module.linear, parts);
+    const std::vector<std::span<const std::byte>> bytes(parts.begin(), parts.end());
+    const std::uint64_t digest = digest_of_parts(bytes);
+    if (plan_.scheme.number != WeightNumber::integer) digests_.put({index, 0, 0}, digest);
+    for (std::size_t i = 0; i < parts.size(); ++i)
+      files_[module.file]->write(module.first_entry + i, 0, parts[i]);
+    if (journal_) journal_->add({.piece = index, .digest = digest});
+  }
+
+  const CheckpointPlan& plan_;
+  CheckpointPass pass_;
+  Journal* const journal_;
+  CheckpointDigests digests_;
+  const LinearEncoder encoder_{plan_.scheme, choose_cpu_kernels()};
+  std::vector<std::unique_ptr<SafetensorsWriter>> files_;
+  std::vector<std::unique_ptr<ModuleWork>> work_;  ///< of each module; null for copied ones
+};
+
+/// Finds what the encoder has to know of whole matrices, and what follows from it.
+class CheckpointMeasurer {
+ public:
+  CheckpointMeasurer(CheckpointPlan& plan, int threads, Monitor& monitor)
+      : plan_(plan),
+        pass_(plan, threads, monitor),
+        largest_(plan.modules.size()),
+        scales_(plan.modules.size()) {}
+
+  void run() {
+    const LinearEncoder encoder(plan_.scheme, choose_cpu_kernels());
+    if (encoder.measures() == Measure::nothing) return;
+    if (encoder.measures() == Measure::largest)
+      pass_.run("measuring", [&](const CheckpointPiece& piece) { measure_largest(piece); });
+    else
+      pass_.run("measuring", [&](const CheckpointPiece& piece) { measure_scales(piece); });
+    for (std::size_t i = 0; i < plan_.modules.size(); ++i) {
+      PlannedModule& module = plan_.modules[i];
+      if (!module.linear) continue;
+      module.linear->largest = largest_of(module, i);
+      module.parts = encoder.parts(*module.linear);
+    }
+    plan_.fill_files();
+  }
+
+ private:
+  void measure_largest(const CheckpointPiece& piece) {
     if (!plan_.modules[piece.module].linear) return;
-    const std::vector<float> values = values_of(piece);
-    const float largest = kernels_.groups[0].largest_magnitude(values.data(), values.size());
-    const std::lock_guard lock(mutex_);
+    const std::vector<float> values = pass_.values_of(piece);
+    const float largest = kernels_.largest_magnitude(values.data(), values.size());
+    const std::lock_guard lock(pass_.mutex());
     largest_[piece.module] = std::max(largest_[piece.module], largest);
   }
 
   /// NVFP4 shares one factor among what engines fuse.
-  float largest_for(const PlannedModule& module, std::size_t index) const {
+  float largest_of(const PlannedModule& module, std::size_t index) const {
     if (plan_.scheme.number != WeightNumber::nvfp4) return largest_[index];
     float largest = 0;
     for (const std::size_t other : module.fused) largest = std::max(largest, largest_[other]);
     return largest;
   }
 
-  void write(const CheckpointPiece& piece) {
-    const PlannedModule& module = plan_.modules[piece.module];
-    SafetensorsWriter& file = *files_[module.file];
-    if (!module.linear) {
-      std::vector<std::byte> bytes(piece.last - piece.first);
-      plan_.source->read(
-          module.source_index,
-          plan_.source->raw_data(module.source_index).subspan(piece.first, bytes.size()), bytes);
-      return file.write(module.first_entry, piece.first, bytes);
-    }
-    const std::vector<float> values = values_of(piece);
-    std::vector<std::vector<std::byte>> made;
-    std::vector<std::byte*> out;
-    for (const LinearPart& part : module.parts) {
-      const auto extent = part.extent(piece.first, piece.last, module.linear->rows);
-      made.emplace_back(extent.end - extent.begin);
-      out.push_back(made.back().data());
-    }
-    encoder_.encode(*module.linear, piece.first, values, largest_for(module, piece.module), out);
-    for (std::size_t i = 0; i < made.size(); ++i) {
-      const auto extent = module.parts[i].extent(piece.first, piece.last, module.linear->rows);
-      if (!made[i].empty()) file.write(module.first_entry + i, extent.begin, made[i]);
-    }
+  void measure_scales(const CheckpointPiece& piece) {
+    auto& linear = plan_.modules[piece.module].linear;
+    if (!linear) return;
+    constexpr std::size_t kScaled = 64;  // values of a block
+    const std::vector<float> values = pass_.values_of(piece);
+    std::vector<float> scales(values.size() / kScaled);
+    for (std::size_t i = 0; i < scales.size(); ++i)
+      scales[i] = kernels_.largest_magnitude(values.data() + i * kScaled, kScaled);
+    const std::lock_guard lock(pass_.mutex());
+    Scales& all = scales_[piece.module];
+    all.of.resize(static_cast<std::size_t>(linear->rows * linear->cols / kScaled));
+    std::copy(scales.begin(), scales.end(),
+              all.of.begin() + static_cast<std::ptrdiff_t>(piece.first * linear->cols / kScaled));
+    all.rows += piece.last - piece.first;
+    if (all.rows != linear->rows) return;
+    linear->mean_scale = mean_scale(all.of);
+    all.of = {};
   }
 
-  const CheckpointPlan& plan_;
-  const int threads_;
-  Monitor& monitor_;
-  const kernels::KernelTable& kernels_ = choose_cpu_kernels();
-  const LinearEncoder encoder_;
-  std::vector<std::unique_ptr<SafetensorsWriter>> files_;
+  struct Scales {
+    std::vector<float> of;   ///< the blocks of a matrix
+    std::uint64_t rows = 0;  ///< that were measured
+  };
+
+  CheckpointPlan& plan_;
+  CheckpointPass pass_;
+  const kernels::GroupKernels& kernels_ = choose_cpu_kernels().groups[0];
   std::vector<float> largest_;  ///< magnitude of each module
-  std::mutex mutex_;
+  std::vector<Scales> scales_;
 };
 
 std::string index_text(const CheckpointPlan& plan) {
@@ -223,6 +261,47 @@ std::string index_text(const CheckpointPlan& plan) {
     for (const SafetensorsEntry& entry : plan.files[i]) map[entry.name] = names[i];
   const Json index = {{"metadata", {{"total_size", plan.total_bytes()}}}, {"weight_map", map}};
   return index.dump(2) + "\n";
+}
+
+/// Everything but the weights.
+void write_other_files(const CheckpointPlan& plan, const fs::path& folder) {
+  for (const fs::path& file : plan.copied) {
+    std::error_code error;
+    fs::copy_file(file, folder / file.filename(), fs::copy_options::overwrite_existing, error);
+    if (error) fail(ErrorKind::file, file.string(), ": cannot copy: ", error.message());
+  }
+  if (plan.files.size() > 1)
+    write_text(folder / "model.safetensors.index.json", index_text(plan), Existing::replace);
+  write_text(folder / "config.json", plan.config, Existing::replace);
+  for (const ConfigFile& file : plan.config_files)
+    write_text(folder / file.name, file.text, Existing::replace);
+}
+
+/// As many as the memory limit allows.
+int affordable_threads(const CheckpointPlan& plan, const CheckpointWriting& how) {
+  if (how.memory_limit == 0) return how.threads;
+  for (int threads = how.threads; threads > 0; --threads)
+    if (checkpoint_memory_bytes(plan, threads) <= how.memory_limit) return threads;
+  fail(ErrorKind::resource, plan.source->name(), ": needs ", checkpoint_memory_bytes(plan, 1),
+       " bytes of memory with one thread; the limit is ", how.memory_limit);
+}
+
+/// The journal of the work. Without an earlier run's, the output is checked.
+std::unique_ptr<Journal> open_checkpoint_journal(const CheckpointPlan& plan, const fs::path& output,
+                                                 const CheckpointWriting& how, Monitor& monitor) {
+  const fs::path path = journal_path(resolved(output));
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) check_checkpoint_output(plan, output, how.existing);
+  std::string settings = plan.config + plan.scheme.name + "\n" + plan.scheme.method + "\n";
+  for (std::size_t i = 0; i < plan.files.size(); ++i)
+    for (const SafetensorsEntry& entry : plan.files[i])
+      settings += std::to_string(i) + " " + entry.name + " " + entry.storage + "\n";
+  auto journal = std::make_unique<Journal>(path, identity_of(settings, plan.source->files()),
+                                           how.existing == Existing::replace);
+  if (journal->continued())
+    monitor.warning("going on where an earlier run stopped: " +
+                    std::to_string(journal->finished().size()) + " matrices are done");
+  return journal;
 }
 
 }  // namespace
@@ -246,21 +325,45 @@ void check_checkpoint_output(const CheckpointPlan& plan, const fs::path& output,
          ": is not replaced: it has no config.json, so it is not a model's folder");
 }
 
-void write_checkpoint(const CheckpointPlan& plan, const fs::path& output, int threads,
-                      Existing existing, Monitor& monitor) {
-  check_checkpoint_output(plan, output, existing);
-  NewFolder folder(resolved(output));
-  CheckpointWriter(plan, folder.path(), threads, monitor).run();
-  for (const fs::path& file : plan.copied) {
-    std::error_code error;
-    fs::copy_file(file, folder.path() / file.filename(), error);
-    if (error) fail(ErrorKind::file, file.string(), ": cannot copy: ", error.message());
+std::uint64_t checkpoint_memory_bytes(const CheckpointPlan& plan, int threads) {
+  // A thread's rows as they are stored, as values and as codes; more of it for scales.
+  constexpr std::uint64_t kBytesPerValue = 4 + 4 + 1 + 3;
+  std::uint64_t widest = 0;
+  std::vector<std::uint64_t> sizes;
+  for (const PlannedModule& module : plan.modules) {
+    if (!module.linear) continue;
+    widest = std::max(widest, module.linear->cols);
+    sizes.push_back(0);
+    for (const LinearPart& part : module.parts) sizes.back() += part.made_bytes;
   }
-  if (plan.files.size() > 1)
-    write_text(folder.path() / "model.safetensors.index.json", index_text(plan), Existing::refuse);
-  write_text(folder.path() / "config.json", plan.config, Existing::refuse);
+  std::sort(sizes.rbegin(), sizes.rend());
+  std::uint64_t bytes =
+      static_cast<std::uint64_t>(threads) * kLinearChunk * widest * kBytesPerValue;
+  for (std::size_t i = 0; i < sizes.size() && i < static_cast<std::size_t>(threads); ++i)
+    bytes += sizes[i];  // threads work on the rows of as many matrices at most
+  return bytes;
+}
+
+void write_checkpoint(CheckpointPlan& plan, const fs::path& output, const CheckpointWriting& how,
+                      Monitor& monitor) {
+  const int threads = affordable_threads(plan, how);
+  const fs::path named = resolved(output);
+  std::unique_ptr<Journal> journal;
+  if (how.resume) journal = open_checkpoint_journal(plan, output, how, monitor);
+  if (!journal) check_checkpoint_output(plan, output, how.existing);
+  if (journal && journal->naming() && fs::exists(named) && !fs::exists(partial_folder(named)))
+    return journal->remove();  // the earlier run was stopped when all was done
+  NewFolder folder(named, journal ? Leave::partial : Leave::nothing,
+                   journal && journal->continued());
+  CheckpointMeasurer(plan, threads, monitor).run();
+  const CheckpointDigests digests =
+      CheckpointWriter(plan, folder.path(), threads, journal.get(), monitor).run();
+  write_other_files(plan, folder.path());
+  verify_checkpoint(plan, folder.path(), digests, threads, monitor);
   monitor.check_stop();
-  folder.give_name(existing);
+  if (journal) journal->begin_naming();
+  folder.give_name(how.existing);
+  if (journal) journal->remove();
 }
 
 }  // namespace lq

@@ -110,6 +110,16 @@ Journal::Identity identity_of(const Plan& plan, const Share& share) {
   return sha.finish();
 }
 
+Journal::Identity identity_of(std::string_view settings,
+                              std::span<const std::filesystem::path> inputs) {
+  Sha256 sha;
+  update(sha, build_info().version);
+  update(sha, sizeof(FinishedPiece));
+  update(sha, settings);
+  for (const auto& path : inputs) update_input(sha, path);
+  return sha.finish();
+}
+
 Journal::Journal(const std::filesystem::path& path, const Identity& identity, bool replace)
     : path_(path) {
   const std::string name = path.string();

@@ -5,7 +5,9 @@
 #include <filesystem>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/io/descriptor.h"
@@ -58,6 +60,10 @@ class Journal {
 /// Identity of the work: the plan as it will be written, the version of the program, and of each
 /// input its size, its time of change and its beginning.
 Journal::Identity identity_of(const Plan& plan, const Share& share);
+
+/// The same for work that `settings` say everything of.
+Journal::Identity identity_of(std::string_view settings,
+                              std::span<const std::filesystem::path> inputs);
 
 /// 64 bits that tell different contents apart: to recognise damage, not against malice.
 std::uint64_t quick_digest(std::span<const std::byte> bytes);

@@ -4,8 +4,9 @@
 #include <cmath>
 #include <cstring>
 
-#include "kernels/groups/groups.h"
 #include "lib/base/error.h"
+#include "lib/jobs/linear_bitsandbytes.h"
+#include "lib/jobs/linear_layouts.h"
 
 namespace lq {
 namespace {
@@ -17,10 +18,23 @@ constexpr std::uint64_t kBlock = 128;
 
 std::uint64_t up_to_multiple(std::uint64_t n, std::uint64_t of) { return (n + of - 1) / of; }
 
-Precision precision_of(DType type) {
-  return type == DType::F16   ? Precision::f16
-         : type == DType::F32 ? Precision::f32
-                              : Precision::bf16;
+/// What is computed in: packages round every step to the model's type and hold scales in it.
+/// Where a layout holds them in another type, and for methods of our own, only scales are rounded.
+Precision precision_of(const WeightScheme& scheme, const WeightMethod& method, DType type) {
+  const DType scales = scheme.scales_for(type);
+  if (scales == DType::F32) return Precision::f32;
+  const bool as_package = scheme.layout == WeightLayout::compressed_tensors && !method.searches;
+  if (as_package) return type == DType::F16 ? Precision::f16 : Precision::bf16;
+  return scales == DType::F16 ? Precision::f32_f16 : Precision::f32_bf16;
+}
+
+kernels::IntegerGrid grid_of(const WeightScheme& scheme) {
+  const int codes = 1 << scheme.bits;
+  // ModelOpt's scale takes the largest magnitude to 7, the other packages' to 7.5.
+  const bool modelopt = scheme.layout == WeightLayout::modelopt;
+  return {.bits = scheme.bits,
+          .symmetric = scheme.symmetric,
+          .peak = static_cast<float>(modelopt ? codes - 2 : codes - 1) / 2};
 }
 
 /// Writes a scale as the checkpoint's type has it; it was rounded to that before.
@@ -29,74 +43,39 @@ std::byte* store_scale(DType type, float scale, std::byte* out) {
   return out + traits(type).bytes;
 }
 
-/// A chunk of a matrix on its way.
+/// Rows of a matrix on their way.
 struct Chunk {
   const WeightScheme& scheme;
   const Linear& linear;
   const GroupKernels& kernels;
-  std::uint64_t first, n_rows;
-  const float* values;  ///< [n_rows][cols]
-  float largest;
-  std::span<std::byte* const> out;
+  std::uint64_t first;
+  std::span<const float> values;  ///< [n_rows][cols]
+  LinearBytes& parts;
 
   std::size_t cols() const { return static_cast<std::size_t>(linear.cols); }
-  const float* row(std::uint64_t r) const { return values + r * linear.cols; }
-  std::size_t group() const {
-    return scheme.scales == ScalesOf::group ? static_cast<std::size_t>(scheme.group_size) : cols();
+  std::uint64_t n_rows() const { return values.size() / linear.cols; }
+  const float* row(std::uint64_t r) const { return values.data() + r * linear.cols; }
+  std::size_t group() const { return group_of(scheme, linear); }
+  /// Where the part's bytes for these rows begin, when each row makes `row_bytes` of them.
+  std::uint8_t* rows_of(std::size_t part, std::uint64_t row_bytes) const {
+    return reinterpret_cast<std::uint8_t*>(parts[part].data()) + first * row_bytes;
   }
 };
 
-void encode_integers(const Chunk& c) {
-  const std::size_t n_groups = c.cols() / c.group();
-  const std::size_t n_words = kernels::packed_words(c.cols(), c.scheme.bits);
-  std::vector<std::int8_t> codes(c.cols()), zeros(c.n_rows * n_groups);
-  std::vector<float> scales(n_groups);
-  std::vector<std::uint32_t> words(n_words);
-  std::byte* weight = c.out[0];
-  std::byte* scale = c.out[1];
-  for (std::uint64_t r = 0; r < c.n_rows; ++r) {
-    c.kernels.integers(c.row(r), c.cols(), c.group(), c.scheme.bits, c.scheme.symmetric,
-                       scales.data(), zeros.data() + r * n_groups, codes.data());
-    for (const float one : scales) scale = store_scale(c.linear.type, one, scale);
-    if (!c.scheme.is_packed()) {
-      std::memcpy(weight, codes.data(), codes.size());
-      weight += codes.size();
-      continue;
-    }
-    kernels::pack_codes(codes.data(), c.cols(), 1, c.scheme.bits, words.data());
-    std::memcpy(weight, words.data(), n_words * sizeof(std::uint32_t));
-    weight += n_words * sizeof(std::uint32_t);
-  }
-  if (!c.scheme.is_packed()) return;
-  if (c.first == 0) {
-    const std::int64_t shape[2] = {static_cast<std::int64_t>(c.linear.rows),
-                                   static_cast<std::int64_t>(c.linear.cols)};
-    std::memcpy(c.out[2], shape, sizeof shape);
-  }
-  if (c.scheme.symmetric) return;
-  // Zero points are packed down the columns: [words][groups].
-  const std::size_t n_down = kernels::packed_words(c.n_rows, c.scheme.bits);
-  std::vector<std::uint32_t> column(n_down);
-  for (std::size_t g = 0; g < n_groups; ++g) {
-    kernels::pack_codes(zeros.data() + g, c.n_rows, n_groups, c.scheme.bits, column.data());
-    for (std::size_t w = 0; w < n_down; ++w)
-      std::memcpy(c.out[3] + (w * n_groups + g) * sizeof(std::uint32_t), &column[w],
-                  sizeof(std::uint32_t));
-  }
-}
-
 void encode_blocks(const Chunk& c) {
-  auto* codes = reinterpret_cast<std::uint8_t*>(c.out[0]);
-  std::byte* scale_out = c.out[1];
+  std::uint8_t* codes = c.rows_of(0, c.linear.cols);
+  const DType scale_type = c.scheme.scales_for(c.linear.type);
+  std::byte* scale_out = c.parts[1].data() + c.first / kBlock * up_to_multiple(c.cols(), kBlock) *
+                                                 traits(scale_type).bytes;
   for (std::size_t at = 0; at < c.cols(); at += kBlock) {
     const std::size_t n = std::min<std::size_t>(kBlock, c.cols() - at);
     float largest = 0;
-    for (std::uint64_t r = 0; r < c.n_rows; ++r)
+    for (std::uint64_t r = 0; r < c.n_rows(); ++r)
       largest = std::max(largest, c.kernels.largest_magnitude(c.row(r) + at, n));
-    const bool inverse = c.scheme.format == "fp8";  // whose scales are F32, 1 for zeros
-    const float scale = inverse && largest == 0 ? 1 : c.kernels.e4m3_scale(largest);
-    scale_out = store_scale(inverse ? DType::F32 : c.linear.type, scale, scale_out);
-    for (std::uint64_t r = 0; r < c.n_rows; ++r)
+    const bool one = c.scheme.layout == WeightLayout::fp8 && largest == 0;
+    const float scale = one ? 1 : c.kernels.e4m3_scale(largest);
+    scale_out = store_scale(scale_type, scale, scale_out);
+    for (std::uint64_t r = 0; r < c.n_rows(); ++r)
       c.kernels.e4m3(c.row(r) + at, n, scale, codes + r * c.linear.cols + at);
   }
 }
@@ -104,24 +83,27 @@ void encode_blocks(const Chunk& c) {
 void encode_e4m3(const Chunk& c) {
   if (c.scheme.scales == ScalesOf::block) return encode_blocks(c);
   const bool of_tensor = c.scheme.scales == ScalesOf::tensor;
-  auto* codes = reinterpret_cast<std::uint8_t*>(c.out[0]);
-  std::byte* scale_out = c.out[1];
-  for (std::uint64_t r = 0; r < c.n_rows; ++r) {
-    const float largest = of_tensor ? c.largest : c.kernels.largest_magnitude(c.row(r), c.cols());
+  const DType scale_type = c.scheme.scales_for(c.linear.type);
+  std::uint8_t* codes = c.rows_of(0, c.linear.cols);
+  std::byte* scale_out = c.parts[1].data() + (of_tensor ? 0 : c.first * traits(scale_type).bytes);
+  for (std::uint64_t r = 0; r < c.n_rows(); ++r) {
+    const float largest =
+        of_tensor ? c.linear.largest : c.kernels.largest_magnitude(c.row(r), c.cols());
     const float scale = c.kernels.e4m3_scale(largest);
     if (!of_tensor || (c.first == 0 && r == 0))
-      scale_out = store_scale(c.linear.type, scale, scale_out);
+      scale_out = store_scale(scale_type, scale, scale_out);
     c.kernels.e4m3(c.row(r), c.cols(), scale, codes + r * c.linear.cols);
   }
 }
 
 void encode_micro_groups(const Chunk& c) {
-  auto* codes = reinterpret_cast<std::uint8_t*>(c.out[0]);
-  auto* scales = reinterpret_cast<std::uint8_t*>(c.out[1]);
-  const float factor =
-      c.scheme.number == WeightNumber::nvfp4 ? c.kernels.nvfp4_factor(c.largest) : 0;
+  const bool nvfp4 = c.scheme.number == WeightNumber::nvfp4;
+  const float factor = nvfp4 ? c.kernels.nvfp4_factor(c.linear.largest) : 0;
   const std::size_t row_bytes = c.scheme.bits == 4 ? c.cols() / 2 : c.cols();
-  for (std::uint64_t r = 0; r < c.n_rows; ++r) {
+  const std::size_t n_groups = c.cols() / c.group();
+  std::uint8_t* codes = c.rows_of(0, row_bytes);
+  std::uint8_t* scales = c.rows_of(1, n_groups);
+  for (std::uint64_t r = 0; r < c.n_rows(); ++r, codes += row_bytes, scales += n_groups) {
     switch (c.scheme.number) {
       case WeightNumber::nvfp4:
         c.kernels.nvfp4(c.row(r), c.cols(), factor, scales, codes);
@@ -133,166 +115,56 @@ void encode_micro_groups(const Chunk& c) {
         c.kernels.mxfp8(c.row(r), c.cols(), scales, codes);
         break;
     }
-    codes += row_bytes;
-    scales += c.cols() / c.group();
   }
-  if (c.scheme.number == WeightNumber::nvfp4 && c.first == 0)
-    std::memcpy(c.out[2], &factor, sizeof factor);
+  if (nvfp4 && c.first == 0) std::memcpy(c.parts[2].data(), &factor, sizeof factor);
 }
 
-// Values of the 16 codes, from the QLoRA paper (arXiv:2305.14314) and from bitsandbytes.
-constexpr float kNf4[16] = {-1,
-                            -0.6961928009986877f,
-                            -0.5250730514526367f,
-                            -0.39491748809814453f,
-                            -0.28444138169288635f,
-                            -0.18477343022823334f,
-                            -0.09105003625154495f,
-                            0,
-                            0.07958029955625534f,
-                            0.16093020141124725f,
-                            0.24611230194568634f,
-                            0.33791524171829224f,
-                            0.44070982933044434f,
-                            0.5626170039176941f,
-                            0.7229568362236023f,
-                            1};
-constexpr float kFp4[16] = {0,
-                            0.0052083334885537624f,
-                            0.6666666865348816f,
-                            1,
-                            0.3333333432674408f,
-                            0.5f,
-                            0.1666666716337204f,
-                            0.25f,
-                            0,
-                            -0.0052083334885537624f,
-                            -0.6666666865348816f,
-                            -1,
-                            -0.3333333432674408f,
-                            -0.5f,
-                            -0.1666666716337204f,
-                            -0.25f};
-
-const float* values_of(WeightNumber number) {
-  return number == WeightNumber::bnb_nf4 ? kNf4 : kFp4;
+LinearPart float_part(const char* suffix, const char* storage, std::uint64_t value_bytes,
+                      std::vector<std::uint64_t> shape) {
+  for (const std::uint64_t n : shape) value_bytes *= n;
+  return {suffix, storage, std::move(shape), value_bytes, value_bytes};
 }
 
-kernels::FourBitCode four_bit_code(const float* values) {
-  kernels::FourBitCode code{};
-  for (int i = 0; i < 16; ++i) code.code[i] = static_cast<std::uint8_t>(i);
-  std::stable_sort(std::begin(code.code), std::end(code.code),
-                   [&](std::uint8_t a, std::uint8_t b) { return values[a] < values[b]; });
-  for (int i = 0; i < 15; ++i)
-    code.threshold[i] = (values[code.code[i]] + values[code.code[i + 1]]) / 2;
-  return code;
+std::vector<LinearPart> e4m3_parts(const WeightScheme& scheme, const Linear& linear) {
+  const DTypeTraits& type = traits(scheme.scales_for(linear.type));
+  std::vector<std::uint64_t> shape = {linear.rows, 1};
+  if (scheme.scales == ScalesOf::tensor) shape = {1};
+  if (scheme.scales == ScalesOf::block)
+    shape = {up_to_multiple(linear.rows, kBlock), up_to_multiple(linear.cols, kBlock)};
+  const char* name = scheme.layout == WeightLayout::fp8 ? "weight_scale_inv" : "weight_scale";
+  return {float_part("weight", "F8_E4M3", 1, {linear.rows, linear.cols}),
+          float_part(name, type.name, type.bytes, std::move(shape))};
 }
 
-std::string quant_state(WeightNumber number, const Linear& linear) {
-  const char* name = number == WeightNumber::bnb_nf4 ? "nf4" : "fp4";
-  return std::string(R"({"quant_type": ")") + name + R"(", "blocksize": 64, "dtype": ")" +
-         torch_name(linear.type) + R"(", "shape": [)" + std::to_string(linear.rows) + ", " +
-         std::to_string(linear.cols) + "]}";
+std::vector<LinearPart> micro_group_parts(const WeightScheme& scheme, const Linear& linear) {
+  const std::uint64_t n_groups = linear.cols / static_cast<std::uint64_t>(scheme.group_size);
+  const char* scale = scheme.number == WeightNumber::nvfp4 ? "F8_E4M3" : "U8";
+  std::vector<LinearPart> parts = {
+      scheme.bits == 4 ? float_part("weight_packed", "U8", 1, {linear.rows, linear.cols / 2})
+                       : float_part("weight", "F8_E4M3", 1, {linear.rows, linear.cols}),
+      float_part("weight_scale", scale, 1, {linear.rows, n_groups})};
+  if (scheme.number == WeightNumber::nvfp4)
+    parts.push_back(float_part("weight_global_scale", "F32", 4, {1}));
+  return parts;
 }
-
-void encode_four_bit(const Chunk& c) {
-  const float* values = values_of(c.scheme.number);
-  const std::size_t n = c.n_rows * c.linear.cols;
-  std::vector<float> scales(n / 64);
-  c.kernels.four_bit(c.values, n, four_bit_code(values), scales.data(),
-                     reinterpret_cast<std::uint8_t*>(c.out[0]));
-  std::memcpy(c.out[1], scales.data(), scales.size() * sizeof(float));
-  if (c.first != 0) return;
-  std::memcpy(c.out[2], values, 16 * sizeof(float));
-  const std::string state = quant_state(c.scheme.number, c.linear);
-  std::memcpy(c.out[3], state.data(), state.size());
-}
-
-void encode_eight_bit(const Chunk& c) {
-  for (std::uint64_t r = 0; r < c.n_rows; ++r) {
-    const float largest = c.kernels.eight_bit(
-        c.row(r), c.cols(), reinterpret_cast<std::int8_t*>(c.out[0]) + r * c.linear.cols);
-    if (!std::isfinite(largest))
-      fail(ErrorKind::input, c.linear.module, ": row ", c.first + r,
-           " has values beyond those of binary16, which INT8 is made from");
-    std::memcpy(c.out[1] + r * sizeof largest, &largest, sizeof largest);
-  }
-  if (c.first == 0) *c.out[2] = std::byte{0};
-}
-
-/// The parts of a matrix, in the order in which encode() gets their memory.
-struct PartList {
-  const WeightScheme& scheme;
-  const Linear& linear;
-  std::vector<LinearPart> parts = {};
-
-  /// `down` rows of the part are made of kLinearChunk rows of the matrix; 0: it comes at once.
-  void add(const char* suffix, const char* storage, std::uint64_t value_bytes,
-           std::vector<std::uint64_t> shape, std::uint64_t down) {
-    std::uint64_t bytes = value_bytes;
-    for (const std::uint64_t n : shape) bytes *= n;
-    const std::uint64_t row_bytes = shape.empty() || shape[0] == 0 ? 0 : bytes / shape[0];
-    parts.push_back({suffix, storage, std::move(shape), bytes, down * row_bytes});
-  }
-  std::uint64_t groups() const {
-    return scheme.scales == ScalesOf::group
-               ? linear.cols / static_cast<std::uint64_t>(scheme.group_size)
-               : 1;
-  }
-  void add_scale() {
-    const DTypeTraits& type = traits(linear.type);  // F32, F16 and BF16 are called alike here
-    const std::vector<std::uint64_t> blocks = {up_to_multiple(linear.rows, kBlock),
-                                               up_to_multiple(linear.cols, kBlock)};
-    if (scheme.format == "fp8")
-      add("weight_scale_inv", "F32", 4, blocks, 1);
-    else if (scheme.scales == ScalesOf::block)
-      add("weight_scale", type.name, type.bytes, blocks, 1);
-    else if (scheme.scales == ScalesOf::tensor)
-      add("weight_scale", type.name, type.bytes, {1}, 0);
-    else
-      add("weight_scale", type.name, type.bytes, {linear.rows, groups()}, kLinearChunk);
-  }
-  void add_integers() {
-    const auto words = [&](std::uint64_t n) -> std::uint64_t {
-      return kernels::packed_words(n, scheme.bits);
-    };
-    if (scheme.is_packed())
-      add("weight_packed", "I32", 4, {linear.rows, words(linear.cols)}, kLinearChunk);
-    else
-      add("weight", "I8", 1, {linear.rows, linear.cols}, kLinearChunk);
-    add_scale();
-    if (scheme.is_packed()) add("weight_shape", "I64", 8, {2}, 0);
-    if (!scheme.symmetric)
-      add("weight_zero_point", "I32", 4, {words(linear.rows), groups()}, words(kLinearChunk));
-  }
-  void add_micro_groups(const char* codes, const char* storage, const char* scale_storage) {
-    const auto per_byte = static_cast<std::uint64_t>(8 / scheme.bits);
-    add(codes, storage, 1, {linear.rows, linear.cols / per_byte}, kLinearChunk);
-    add("weight_scale", scale_storage, 1, {linear.rows, groups()}, kLinearChunk);
-  }
-  void add_four_bit() {
-    const std::uint64_t n = linear.rows * linear.cols, chunk = kLinearChunk * linear.cols;
-    add("weight", "U8", 1, {n / 2, 1}, chunk / 2);
-    add("weight.absmax", "F32", 4, {n / 64}, chunk / 64);
-    add("weight.quant_map", "F32", 4, {16}, 0);
-    add(scheme.number == WeightNumber::bnb_nf4 ? "weight.quant_state.bitsandbytes__nf4"
-                                               : "weight.quant_state.bitsandbytes__fp4",
-        "U8", 1, {quant_state(scheme.number, linear).size()}, 0);
-  }
-};
 
 }  // namespace
 
-LinearPart::Extent LinearPart::extent(std::uint64_t first, std::uint64_t last,
-                                      std::uint64_t rows) const {
-  if (chunk_bytes == 0) return first == 0 ? Extent{0, bytes} : Extent{bytes, bytes};
-  return {first / kLinearChunk * chunk_bytes,
-          last == rows ? bytes : last / kLinearChunk * chunk_bytes};
+LinearEncoder::LinearEncoder(const WeightScheme& scheme, const kernels::KernelTable& kernels)
+    : scheme_(scheme), kernels_(kernels), method_(*find_weight_method(scheme.method)) {}
+
+Measure LinearEncoder::measures() const {
+  if (scheme_.nested) return Measure::mean_scale;
+  const bool largest = scheme_.scales == ScalesOf::tensor || scheme_.number == WeightNumber::nvfp4;
+  return largest ? Measure::largest : Measure::nothing;
 }
 
 std::string LinearEncoder::refuses(const Linear& linear) const {
+  if (linear.rows == 0 || linear.cols == 0) return "it has no values";
+  if (scheme_.number == WeightNumber::integer)
+    if (std::string why = integers_refused(scheme_, linear); !why.empty()) return why;
   if (scheme_.scales != ScalesOf::group) return {};
-  if (scheme_.format == "bitsandbytes")
+  if (scheme_.layout == WeightLayout::bitsandbytes)
     return linear.rows * linear.cols % 64 == 0
                ? ""
                : std::to_string(linear.rows * linear.cols) + " values are not whole blocks of 64";
@@ -303,63 +175,73 @@ std::string LinearEncoder::refuses(const Linear& linear) const {
 }
 
 std::vector<LinearPart> LinearEncoder::parts(const Linear& linear) const {
-  PartList list{.scheme = scheme_, .linear = linear};
   switch (scheme_.number) {
     case WeightNumber::integer:
-      list.add_integers();
-      break;
+      return integer_parts(scheme_, linear);
     case WeightNumber::e4m3:
-      list.add("weight", "F8_E4M3", 1, {linear.rows, linear.cols}, kLinearChunk);
-      list.add_scale();
-      break;
+      return e4m3_parts(scheme_, linear);
     case WeightNumber::nvfp4:
-      list.add_micro_groups("weight_packed", "U8", "F8_E4M3");
-      list.add("weight_global_scale", "F32", 4, {1}, 0);
-      break;
     case WeightNumber::mxfp4:
-      list.add_micro_groups("weight_packed", "U8", "U8");
-      break;
     case WeightNumber::mxfp8:
-      list.add_micro_groups("weight", "F8_E4M3", "U8");
-      break;
-    case WeightNumber::bnb_nf4:
-    case WeightNumber::bnb_fp4:
-      list.add_four_bit();
-      break;
-    case WeightNumber::bnb_int8:
-      list.add("weight", "I8", 1, {linear.rows, linear.cols}, kLinearChunk);
-      list.add("SCB", "F32", 4, {linear.rows}, kLinearChunk);
-      list.add("weight_format", "U8", 1, {}, 0);
-      break;
+      return micro_group_parts(scheme_, linear);
+    default:
+      return bitsandbytes_parts(scheme_, linear);
   }
-  return std::move(list.parts);
 }
 
-void LinearEncoder::encode(const Linear& linear, std::uint64_t first, std::span<const float> values,
-                           float largest, std::span<std::byte* const> out) const {
+LinearBytes LinearEncoder::allocate(const Linear& linear) const {
+  LinearBytes bytes;
+  for (const LinearPart& part : parts(linear)) bytes.emplace_back(part.made_bytes);
+  return bytes;
+}
+
+std::uint64_t LinearEncoder::encode_integers(const Linear& linear, std::uint64_t first,
+                                             std::span<const float> values,
+                                             LinearBytes& parts) const {
+  const auto cols = static_cast<std::size_t>(linear.cols);
+  const MethodRows rows{
+      .values = values,
+      .cols = cols,
+      .group = group_of(scheme_, linear),
+      .grid = grid_of(scheme_),
+      .kernels = kernels_.groups[static_cast<int>(precision_of(scheme_, method_, linear.type))]};
+  IntegerRows made(rows.n_rows(), rows.cols, rows.n_groups());
+  method_.choose(rows, made);
+  for (std::size_t i = 0; i < made.scales.size(); ++i)
+    if (!std::isfinite(made.scales[i]))
+      fail(ErrorKind::input, linear.module, ": row ", first + i / made.n_groups,
+           " has values too large for scales of type ",
+           traits(scheme_.scales_for(linear.type)).name,
+           "; leave the matrix as it is (--ignore) or use another format");
+  store_integers(scheme_, linear, first, made, parts);
+  return digest_of(made);
+}
+
+std::uint64_t LinearEncoder::encode(const Linear& linear, std::uint64_t first,
+                                    std::span<const float> values, LinearBytes& parts) const {
   LQ_ASSERT(first % kLinearChunk == 0 && values.size() % linear.cols == 0);
-  const Precision precision = scheme_.format == "fp8" ? Precision::f32 : precision_of(linear.type);
+  if (scheme_.number == WeightNumber::integer) return encode_integers(linear, first, values, parts);
+  const Precision precision = precision_of(scheme_, method_, linear.type);
+  const GroupKernels& groups = kernels_.groups[static_cast<int>(precision)];
   const Chunk chunk{.scheme = scheme_,
                     .linear = linear,
-                    .kernels = kernels_.groups[static_cast<int>(precision)],
+                    .kernels = groups,
                     .first = first,
-                    .n_rows = values.size() / linear.cols,
-                    .values = values.data(),
-                    .largest = largest,
-                    .out = out};
-  switch (scheme_.number) {
-    case WeightNumber::integer:
-      return encode_integers(chunk);
-    case WeightNumber::e4m3:
-      return encode_e4m3(chunk);
-    case WeightNumber::bnb_nf4:
-    case WeightNumber::bnb_fp4:
-      return encode_four_bit(chunk);
-    case WeightNumber::bnb_int8:
-      return encode_eight_bit(chunk);
-    default:
-      return encode_micro_groups(chunk);
-  }
+                    .values = values,
+                    .parts = parts};
+  if (scheme_.number == WeightNumber::e4m3)
+    encode_e4m3(chunk);
+  else if (scheme_.number == WeightNumber::bnb_int8)
+    encode_eight_bit(linear, groups, first, values, parts);
+  else if (scheme_.layout == WeightLayout::bitsandbytes)
+    encode_four_bit(scheme_, linear, groups, first, values, parts);
+  else
+    encode_micro_groups(chunk);
+  return 0;
+}
+
+void LinearEncoder::finish(const Linear& linear, LinearBytes& parts) const {
+  if (scheme_.nested) finish_four_bit(scheme_, linear, parts);
 }
 
 }  // namespace lq

@@ -2,12 +2,12 @@
 // One matrix of a checkpoint stored as a scheme says: which tensors it becomes, and their bytes.
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "kernels/cpu/kernel_table.h"
+#include "lib/jobs/weight_method.h"
 #include "lib/jobs/weight_scheme.h"
 
 namespace lq {
@@ -17,6 +17,11 @@ struct Linear {
   std::string module;  ///< "model.layers.0.self_attn.q_proj"
   std::uint64_t rows = 0, cols = 0;
   DType type = DType::BF16;
+  bool fused = false;  ///< engines run it as one with others
+
+  // What encode() has to know of all values: LinearEncoder::measures().
+  float largest = 0;     ///< magnitude, for NVFP4 also of those that are fused with it
+  float mean_scale = 0;  ///< mean of the largest magnitudes of blocks
 };
 
 /// A tensor that a matrix becomes, named "MODULE.SUFFIX".
@@ -25,42 +30,45 @@ struct LinearPart {
   const char* storage;  ///< safetensors' name: "I32"
   std::vector<std::uint64_t> shape;
   std::uint64_t bytes;
-
-  /// Bytes [begin, end) that rows [first, last) of the matrix make. `first` is a multiple of
-  /// kLinearChunk, and so is `last` unless it is the number of rows.
-  struct Extent {
-    std::uint64_t begin, end;
-  };
-  std::uint64_t chunk_bytes = 0;  ///< of kLinearChunk rows; 0: all of it comes with the first chunk
-
-  Extent extent(std::uint64_t first, std::uint64_t last, std::uint64_t rows) const;
+  std::uint64_t made_bytes;  ///< memory that encode() wants for it: `bytes` or more
 };
+
+/// The bytes of a matrix's parts.
+using LinearBytes = std::vector<std::vector<std::byte>>;
 
 /// Rows that are encoded together: whole words of packed zero points, whole blocks.
 inline constexpr std::uint64_t kLinearChunk = 128;
 
-/// Encodes chunks of matrices of one scheme. Stateless: any thread, any order.
+/// What is to be known of a whole matrix before it is encoded.
+enum class Measure { nothing, largest, mean_scale };
+
+/// Encodes matrices of one scheme. Stateless: rows may come in any order and from several threads.
 class LinearEncoder {
  public:
-  LinearEncoder(const WeightScheme& scheme, const kernels::KernelTable& kernels)
-      : scheme_(scheme), kernels_(kernels) {}
+  LinearEncoder(const WeightScheme& scheme, const kernels::KernelTable& kernels);
 
   /// Why the scheme cannot hold this matrix; empty when it can.
   std::string refuses(const Linear& linear) const;
   std::vector<LinearPart> parts(const Linear& linear) const;
-  /// Whether encode() needs the largest magnitude of the whole matrix (for NVFP4 also of those that
-  /// an engine fuses with it).
-  bool needs_largest() const {
-    return scheme_.scales == ScalesOf::tensor || scheme_.number == WeightNumber::nvfp4;
-  }
-  /// Encodes rows [first, first + values.size() / cols), given as binary32; out[i] gets the bytes
-  /// of part i's extent. Values are finite.
-  void encode(const Linear& linear, std::uint64_t first, std::span<const float> values,
-              float largest, std::span<std::byte* const> out) const;
+  Measure measures() const;
+  /// Memory for all parts: `made_bytes` of each.
+  LinearBytes allocate(const Linear& linear) const;
+  /// Encodes rows [first, first + values.size() / cols), given as binary32, into the parts' memory;
+  /// `first` is a multiple of kLinearChunk, and so is the number of rows but for the last ones.
+  /// Values are finite. Returns digest_of() the integers that were meant, 0 for other numbers.
+  /// Throws Error(input) for scales that cannot be held.
+  std::uint64_t encode(const Linear& linear, std::uint64_t first, std::span<const float> values,
+                       LinearBytes& parts) const;
+  /// After all rows: what only all of them give. Memory has the parts' sizes then.
+  void finish(const Linear& linear, LinearBytes& parts) const;
 
  private:
+  std::uint64_t encode_integers(const Linear& linear, std::uint64_t first,
+                                std::span<const float> values, LinearBytes& parts) const;
+
   const WeightScheme& scheme_;
   const kernels::KernelTable& kernels_;
+  const WeightMethod& method_;
 };
 
 }  // namespace lq

@@ -1,19 +1,41 @@
 #include "lib/jobs/weight_scheme.h"
 
-#include <nlohmann/json.hpp>
+#include <algorithm>
+
+#include "lib/base/error.h"
+#include "lib/jobs/weight_method.h"
 
 namespace lq {
 namespace {
 
 const std::vector<WeightScheme>& all_schemes() {
-  static const std::vector<WeightScheme> kSchemes = {
+  static const std::vector<WeightScheme> kSchemes = [] {
+    std::vector<WeightScheme> schemes = {
 #define LQ_SCHEME(name, format, number, bits, scales, group, symmetric, activations) \
   {#name, format,    WeightNumber::number,         bits, ScalesOf::scales,           \
    group, symmetric, ActivationScheme::activations},
 #include "lib/jobs/weight_schemes.def"
 #undef LQ_SCHEME
-  };
+    };
+    for (WeightScheme& scheme : schemes)
+      if (scheme.format == "bitsandbytes") scheme.layout = WeightLayout::bitsandbytes;
+    return schemes;
+  }();
   return kSchemes;
+}
+
+const std::vector<LayoutTraits>& all_layouts() {
+  static const std::vector<LayoutTraits> kLayouts = [] {
+    std::vector<LayoutTraits> layouts = {
+#define LQ_LAYOUT(name, bits, symmetric, zeros, scales, others, what) \
+  {#name, bits, symmetric, zeros, ScaleType::scales, OtherTensors::others, what},
+#include "lib/jobs/weight_layouts.def"
+#undef LQ_LAYOUT
+    };
+    layouts[0].name = "compressed-tensors";  // no identifier
+    return layouts;
+  }();
+  return kLayouts;
 }
 
 bool equals_ignoring_case(std::string_view a, std::string_view b) {
@@ -24,109 +46,107 @@ bool equals_ignoring_case(std::string_view a, std::string_view b) {
   return true;
 }
 
-/// What the configuration says of weights or activations, every key of the package's version.
-struct ArgumentRow {
-  const char* type;
-  int bits;
-  const char* strategy;
-  int group_size;  ///< 0: none
-  bool dynamic;
-  const char* scale_dtype;  ///< null: the model's
-};
-
-OrderedJson arguments(const ArgumentRow& row, bool symmetric) {
-  OrderedJson json = {{"actorder", nullptr},
-                      {"block_structure", nullptr},
-                      {"dynamic", row.dynamic},
-                      {"group_size", nullptr},
-                      {"num_bits", row.bits},
-                      {"observer", nullptr},
-                      {"observer_kwargs", OrderedJson::object()},
-                      {"scale_dtype", nullptr},
-                      {"strategy", row.strategy},
-                      {"symmetric", symmetric},
-                      {"type", row.type},
-                      {"zp_dtype", nullptr}};
-  if (row.group_size > 0) json["group_size"] = row.group_size;
-  if (!row.dynamic) json["observer"] = "memoryless_minmax";
-  if (row.scale_dtype) json["scale_dtype"] = row.scale_dtype;
-  if (!symmetric) json["zp_dtype"] = "torch.int8";
-  return json;
+bool layout_holds(WeightLayout layout, const WeightScheme& scheme) {
+  if (layout == scheme.layout) return true;
+  if (layout == WeightLayout::fp8)
+    return scheme.number == WeightNumber::e4m3 && scheme.scales == ScalesOf::block;
+  const LayoutTraits& of = traits(layout);
+  return layout != WeightLayout::compressed_tensors && scheme.number == WeightNumber::integer &&
+         scheme.activations == ActivationScheme::none &&
+         of.bits.find(static_cast<char>('0' + scheme.bits)) != std::string_view::npos &&
+         (scheme.symmetric ? of.symmetric : of.zero_points);
 }
 
-OrderedJson weight_arguments(const WeightScheme& scheme) {
-  constexpr const char* kStrategies[] = {"tensor", "channel", "group", "block"};
-  const bool block = scheme.scales == ScalesOf::block;
-  ArgumentRow row{.type = scheme.number == WeightNumber::integer ? "int" : "float",
-                  .bits = scheme.bits,
-                  .strategy = kStrategies[static_cast<int>(scheme.scales)],
-                  .group_size = block ? 0 : scheme.group_size,
-                  .dynamic = false,
-                  .scale_dtype = nullptr};
-  if (scheme.number == WeightNumber::nvfp4) {
-    row.strategy = "tensor_group";
-    row.scale_dtype = "torch.float8_e4m3fn";
-  } else if (scheme.number == WeightNumber::mxfp4 || scheme.number == WeightNumber::mxfp8) {
-    row.scale_dtype = "torch.uint8";
+void add_name(std::string& text, const std::string& name) {
+  text += (text.empty() ? "" : ", ") + name;
+}
+
+void choose_layout(WeightScheme& scheme, std::string_view name) {
+  const auto& layouts = all_layouts();
+  const auto found = std::find_if(layouts.begin(), layouts.end(),
+                                  [&](const LayoutTraits& one) { return one.name == name; });
+  LQ_ASSERT(found != layouts.end());  // the option's check
+  const auto layout = static_cast<WeightLayout>(found - layouts.begin());
+  if (layout == scheme.layout) return;
+  if (!layout_holds(layout, scheme)) {
+    std::string formats, schemes;
+    for (std::size_t i = 0; i < layouts.size(); ++i)
+      if (layout_holds(static_cast<WeightLayout>(i), scheme)) add_name(formats, layouts[i].name);
+    for (const WeightScheme& one : all_schemes())
+      if (layout_holds(layout, one)) add_name(schemes, one.name);
+    fail(ErrorKind::usage, "--format ", name, " does not go with ", scheme.name, ": it holds ",
+         schemes, "; formats for ", scheme.name, " are ", formats);
   }
-  OrderedJson json = arguments(row, scheme.symmetric);
-  if (block) json["block_structure"] = {scheme.group_size, scheme.group_size};
-  return json;
+  scheme.layout = layout;
+  scheme.format = name;
 }
 
-OrderedJson activation_arguments(ActivationScheme activations) {
-  switch (activations) {
-    case ActivationScheme::none:
-      return nullptr;
-    case ActivationScheme::int8_token:
-      return arguments({"int", 8, "token", 0, true, nullptr}, true);
-    case ActivationScheme::fp8_tensor:
-      return arguments({"float", 8, "tensor", 0, true, nullptr}, true);
-    case ActivationScheme::fp8_token:
-      return arguments({"float", 8, "token", 0, true, nullptr}, true);
-    case ActivationScheme::fp8_group:
-      return arguments({"float", 8, "group", 128, true, nullptr}, true);
-    case ActivationScheme::mxfp8_group:
-      return arguments({"float", 8, "group", 32, true, "torch.uint8"}, true);
+void choose_groups(WeightScheme& scheme, const std::string& size) {
+  if (scheme.number != WeightNumber::integer || scheme.activations == ActivationScheme::int8_token)
+    fail(ErrorKind::usage, "--group-size does not go with ", scheme.name,
+         ", whose groups are fixed");
+  if (size != "channel") {
+    scheme.group_size = std::stoi(size);
+    return;
   }
-  return nullptr;
+  if (scheme.layout == WeightLayout::modelopt)
+    fail(ErrorKind::usage, "--group-size channel does not go with --format modelopt, which has ",
+         "groups only; use 128");
+  scheme.scales = ScalesOf::channel;
+  scheme.group_size = 0;
 }
 
-OrderedJson bitsandbytes_config(const WeightScheme& scheme, const std::vector<std::string>& ignored,
-                                DType type) {
-  const bool four = scheme.number != WeightNumber::bnb_int8;
-  OrderedJson skipped = nullptr;  // the package leaves out lm_head by itself
-  if (ignored.size() > 1) skipped = ignored;
-  return {{"_load_in_4bit", four},
-          {"_load_in_8bit", !four},
-          {"bnb_4bit_compute_dtype", four ? torch_name(type) : "float32"},
-          {"bnb_4bit_quant_storage", "uint8"},
-          {"bnb_4bit_quant_type", scheme.number == WeightNumber::bnb_nf4 ? "nf4" : "fp4"},
-          {"bnb_4bit_use_double_quant", false},
-          {"llm_int8_enable_fp32_cpu_offload", false},
-          {"llm_int8_has_fp16_weight", false},
-          {"llm_int8_skip_modules", skipped},
-          {"llm_int8_threshold", 6.0},
-          {"load_in_4bit", four},
-          {"load_in_8bit", !four},
-          {"quant_method", "bitsandbytes"}};
+void choose_method(WeightScheme& scheme, const std::string& name) {
+  const WeightMethod* method = find_weight_method(name);
+  LQ_ASSERT(method);  // the option's check
+  if (scheme.number != WeightNumber::integer && method->searches)
+    fail(ErrorKind::usage, "--method ", name, " does not go with ", scheme.name,
+         ": it chooses integers; use rtn");
+  if (!(scheme.symmetric ? method->symmetric : method->zero_points)) {
+    std::string methods;
+    for (const WeightMethod& one : weight_methods())
+      if (scheme.symmetric ? one.symmetric : one.zero_points) add_name(methods, one.name);
+    fail(ErrorKind::usage, "--method ", name, " does not go with ", scheme.name, ", which has ",
+         scheme.symmetric ? "no zero points" : "zero points", "; methods for it are ", methods,
+         scheme.symmetric ? ", and W4A16_ASYM has zero points" : "");
+  }
+  scheme.method = name;
 }
 
-OrderedJson fp8_config(const WeightScheme& scheme, const std::vector<std::string>& ignored) {
-  return {{"activation_scheme", "dynamic"},
-          {"fmt", "e4m3"},
-          {"modules_to_not_convert", ignored},
-          {"quant_method", "fp8"},
-          {"weight_block_size", {scheme.group_size, scheme.group_size}}};
+void choose_f32_scales(WeightScheme& scheme) {
+  const bool of_model = traits(scheme.layout).scales == ScaleType::model;
+  if (!of_model || scheme.layout == WeightLayout::modelopt ||
+      (scheme.number != WeightNumber::integer && scheme.number != WeightNumber::e4m3))
+    fail(ErrorKind::usage, "--scale-dtype does not go with ", scheme.name, " as ", scheme.format,
+         ", whose scales have a type of their own");
+  scheme.scale_type = ScaleType::f32;
 }
 
 }  // namespace
 
+const LayoutTraits& traits(WeightLayout layout) {
+  return all_layouts()[static_cast<std::size_t>(layout)];
+}
+
+std::span<const LayoutTraits> weight_layouts() { return all_layouts(); }
+
 double WeightScheme::bits_per_weight() const {
   if (scales != ScalesOf::group) return bits;
-  const bool bitsandbytes = number == WeightNumber::bnb_nf4 || number == WeightNumber::bnb_fp4;
-  const double scale_bits = bitsandbytes ? 32 : number == WeightNumber::integer ? 16 : 8;
+  double scale_bits = number == WeightNumber::integer ? 16 : 8;
+  if (scale_type == ScaleType::f32) scale_bits = 32;
+  if (layout == WeightLayout::bitsandbytes) scale_bits = nested ? 8 + 32.0 / 256 : 32;
   return bits + (scale_bits + (symmetric ? 0 : bits)) / group_size;
+}
+
+DType WeightScheme::scales_for(DType matrix) const {
+  switch (scale_type.value_or(traits(layout).scales)) {
+    case ScaleType::f16:
+      return DType::F16;
+    case ScaleType::f32:
+      return DType::F32;
+    default:
+      return matrix;
+  }
 }
 
 std::span<const WeightScheme> weight_schemes() { return all_schemes(); }
@@ -137,29 +157,17 @@ const WeightScheme* find_weight_scheme(std::string_view name) {
   return nullptr;
 }
 
-const char* torch_name(DType type) {
-  return type == DType::F16 ? "float16" : type == DType::F32 ? "float32" : "bfloat16";
-}
-
-OrderedJson quantization_config(const WeightScheme& scheme, const std::vector<std::string>& ignored,
-                                DType type) {
-  if (scheme.format == "bitsandbytes") return bitsandbytes_config(scheme, ignored, type);
-  if (scheme.format == "fp8") return fp8_config(scheme, ignored);
-  const OrderedJson group = {{"format", scheme.format},
-                             {"input_activations", activation_arguments(scheme.activations)},
-                             {"output_activations", nullptr},
-                             {"targets", {"Linear"}},
-                             {"weights", weight_arguments(scheme)}};
-  return {{"config_groups", {{"group_0", group}}},
-          {"format", scheme.format},
-          {"global_compression_ratio", nullptr},
-          {"ignore", ignored},
-          {"kv_cache_scheme", nullptr},
-          {"quant_method", "compressed-tensors"},
-          {"quantization_status", "compressed"},
-          {"sparsity_config", OrderedJson::object()},
-          {"transform_config", OrderedJson::object()},
-          {"version", "0.19.0"}};
+WeightScheme with_choices(WeightScheme scheme, const SchemeChoices& choices) {
+  if (!choices.format.empty()) choose_layout(scheme, choices.format);
+  if (!choices.group_size.empty()) choose_groups(scheme, choices.group_size);
+  if (!choices.method.empty()) choose_method(scheme, choices.method);
+  if (choices.scale_type == "f32") choose_f32_scales(scheme);
+  if (!choices.double_quant) return scheme;
+  if (scheme.number != WeightNumber::bnb_nf4 && scheme.number != WeightNumber::bnb_fp4)
+    fail(ErrorKind::usage, "--double-quant does not go with ", scheme.name,
+         ": it quantizes the scales of NF4 and FP4");
+  scheme.nested = true;
+  return scheme;
 }
 
 }  // namespace lq

@@ -1,6 +1,7 @@
 // lq-quantize FOLDER OUTPUT SCHEME as users run it.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -26,38 +27,76 @@ std::map<std::string, std::string> tensors_of(const std::filesystem::path& folde
   return found;
 }
 
+/// A golden layout, the arguments that make it, and how its tensors end whose bytes come from
+/// calibration, which we do not do.
+struct GoldenRun {
+  const char* golden;
+  std::vector<std::string> arguments;
+  std::vector<std::string> calibrated = {};
+};
+const GoldenRun kGoldenRuns[] = {
+    {"ct_w4a16_g128", {"w4a16"}},
+    {"ct_w4a16_asym_g32", {"W4A16_ASYM", "--group-size", "32"}},
+    {"ct_nvfp4a16", {"NVFP4A16"}},
+    {"ct_fp8_tensor_dynamic", {"FP8"}},
+    {"fp8_block_inv", {"FP8_BLOCK", "--format", "fp8"}},
+    {"bnb_nf4_double", {"NF4", "--double-quant"}},
+    {"gptq_v1_sym_g128", {"W4A16", "--format", "gptq"}, {"qweight", "scales"}},
+    {"gptq_v2_asym_g128", {"W4A16_ASYM", "--format", "gptq_v2"}, {"qweight", "scales", "qzeros"}},
+    {"awq_gemm_g128",
+     {"W4A16_ASYM", "--format", "awq"},
+     {"qweight", "scales", "qzeros", "norm.weight"}},
+};
+
+/// The facts of all tensors, and their bytes where they are not calibrated.
+void compare_tensors(const GoldenRun& run, const Json& expected,
+                     const std::filesystem::path& folder) {
+  const HfDirectory source(folder);
+  CHECK(source.tensors().size() == expected.size());
+  for (std::size_t i = 0; i < source.tensors().size(); ++i) {
+    const TensorInfo& tensor = source.tensors()[i];
+    CAPTURE(tensor.name);
+    REQUIRE(expected.contains(tensor.name));
+    const Json& facts = expected.at(tensor.name);
+    CHECK(facts[0] == source.stored_as(i));
+    std::vector<std::uint64_t> shape = facts[1];
+    std::reverse(shape.begin(), shape.end());
+    CHECK(tensor.shape == shape);
+    if (std::none_of(run.calibrated.begin(), run.calibrated.end(),
+                     [&](const std::string& ending) { return tensor.name.ends_with(ending); }))
+      CHECK(facts[2] == sha256_hex(source.raw_data(i)));
+  }
+}
+
 }  // namespace
 
 TEST_CASE("a checkpoint has the tensors and the configuration of the package's") {
   const TempDir dir;
   const std::string path = testdata("golden/hf_layouts.json.zst");
   const auto golden = parse_json(read_text(path), path);
-  struct Pair {
-    const char* scheme;
-    const char* golden;
-  };
-  for (const Pair pair : {Pair{"w4a16", "ct_w4a16_g128"}, Pair{"NVFP4A16", "ct_nvfp4a16"},
-                          Pair{"FP8", "ct_fp8_tensor_dynamic"}}) {
+  for (const GoldenRun& run : kGoldenRuns)
     for (const std::string model : {"llama3", "qwen3"}) {
       CAPTURE(model);
-      CAPTURE(pair.scheme);
-      const auto out = dir / (model + pair.scheme);
-      run_expecting(0, "lq-quantize",
-                    {testdata("models/toys/" + model), out.string(), pair.scheme});
-      const auto& expected = golden.at(pair.golden).at(model);
-      const auto found = tensors_of(out);
-      CHECK(found.size() == expected.at("tensors").size());
-      for (const auto& tensor : found) {
-        CAPTURE(tensor.first);
-        CHECK(tensor.second == expected.at("tensors").at(tensor.first)[2]);
-      }
+      CAPTURE(std::string(run.golden));
+      const auto out = dir / (model + run.golden);
+      std::vector<std::string> arguments = {testdata("models/toys/" + model), out.string(), "-q"};
+      arguments.insert(arguments.end(), run.arguments.begin(), run.arguments.end());
+      run_expecting(0, "lq-quantize", arguments);
+      const Json& expected = golden.at(run.golden).at(model);
+      compare_tensors(run, expected.at("tensors"), out);
       const auto config = nlohmann::json::parse(file_content(out / "config.json"));
-      CHECK(config.at("quantization_config") == expected.at("quantization_config"));
+      Json quantization = config.at("quantization_config"),
+           theirs = expected.at("quantization_config");
+      for (Json* one : {&quantization, &theirs}) one->erase("meta");
+      CHECK(quantization == theirs);
+      CHECK(std::filesystem::exists(out / "quantize_config.json") ==
+            expected.contains("quantize_config"));
       CHECK(config.contains("hidden_size"));
+      const bool halved = std::string(run.golden).starts_with("awq");
+      CHECK(config.dump().find(halved ? "\"float16\"" : "\"bfloat16\"") != std::string::npos);
       CHECK(file_content(out / "tokenizer.json") ==
             file_content(testdata("models/toys/" + model + "/tokenizer.json")));
     }
-  }
 }
 
 TEST_CASE("a checkpoint in several files holds the same, for any number of threads") {
@@ -122,6 +161,9 @@ TEST_CASE("checkpoints that cannot be made are refused, and nothing is left") {
   refused(2, {model, model, "W4A16", "--force"}, "the same folder");
   refused(3, {model, (dir / "no/out").string(), "W4A16"}, "does not exist");
   refused(4, {model + "/config.json", out, "W4A16"}, "is no folder");
+
+  const std::string narrow = testdata("models/toys/mistral");
+  refused(4, {narrow, out, "W4A16"}, "are not whole groups of 128; use --group-size 32, or");
 
   run_expecting(0, "lq-quantize", {model, (dir / "done").string(), "W4A16", "-q"});
   refused(4, {(dir / "done").string(), out, "W4A16"}, "is quantized already");

@@ -4,15 +4,16 @@
 
 #include <doctest/doctest.h>
 
-#include <algorithm>
-#include <map>
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "kernels/groups/small_floats.h"
 #include "lib/base/json.h"
 #include "lib/base/sha256.h"
-#include "lib/format/safetensors.h"
 #include "lib/io/text_file.h"
+#include "lib/jobs/quantization_config.h"
+#include "tests/support/golden_layouts.h"
 #include "tests/support/places.h"
 
 namespace lq {
@@ -21,133 +22,134 @@ namespace {
 struct GoldenScheme {
   const char* golden;
   const char* scheme;
-  int group_size = 0;  ///< 0: the scheme's
-  bool symmetric = true;
-  const char* format = "";  ///< empty: the scheme's
+  SchemeChoices choices = {};
 };
-constexpr GoldenScheme kGoldens[] = {
+const GoldenScheme kGoldens[] = {
     {"ct_w4a16_g128", "W4A16"},
-    {"ct_w4a16_g64", "W4A16", 64},
-    {"ct_w4a16_g32", "W4A16", 32},
-    {"ct_w4a16_channel", "W4A16", -1},
-    {"ct_w4a16_asym_g128", "W4A16_ASYM", 0, false},
-    {"ct_w4a16_asym_g32", "W4A16_ASYM", 32, false},
-    {"ct_w4a16_asym_channel", "W4A16_ASYM", -1, false},
+    {"ct_w4a16_g64", "W4A16", {.group_size = "64"}},
+    {"ct_w4a16_g32", "W4A16", {.group_size = "32"}},
+    {"ct_w4a16_channel", "W4A16", {.group_size = "channel"}},
+    {"ct_w4a16_asym_g128", "W4A16_ASYM"},
+    {"ct_w4a16_asym_g32", "W4A16_ASYM", {.group_size = "32"}},
+    {"ct_w4a16_asym_channel", "W4A16_ASYM", {.group_size = "channel"}},
     {"ct_w3a16_g128", "W3A16"},
     {"ct_w2a16_g32", "W2A16"},
     {"ct_w8a16_g128", "W8A16"},
-    {"ct_w8a16_channel", "W8A16", -1},
+    {"ct_w8a16_channel", "W8A16", {.group_size = "channel"}},
     {"ct_w8a8_int8_dynamic", "W8A8"},
-    {"ct_w4afp8_g128", "W4AFP8", 0, true, "int-quantized"},  // ours is packed, as vLLM wants it
+    {"ct_w4afp8_g128", "W4AFP8"},
     {"ct_fp8_tensor_dynamic", "FP8"},
     {"ct_fp8_channel_dynamic", "FP8_DYNAMIC"},
     {"ct_fp8_block", "FP8_BLOCK"},
     {"ct_nvfp4a16", "NVFP4A16"},
     {"ct_mxfp4a16", "MXFP4A16"},
     {"ct_mxfp8", "MXFP8"},
-    {"fp8_block_inv", "FP8_BLOCK", 0, true, "fp8"},
+    {"fp8_block_inv", "FP8_BLOCK", {.format = "fp8"}},
     {"bnb_nf4", "NF4"},
     {"bnb_fp4", "FP4"},
     {"bnb_int8", "INT8"},
+    {"bnb_nf4_double", "NF4", {.double_quant = true}},
+    {"gptq_v1_sym_g128", "W4A16", {.format = "gptq"}},
+    {"gptq_v1_sym_8bit_g32", "W8A16", {.format = "gptq", .group_size = "32"}},
+    {"gptq_v2_sym_g128", "W4A16", {.format = "gptq_v2"}},
+    {"gptq_v2_asym_g128", "W4A16_ASYM", {.format = "gptq_v2"}},
+    {"awq_gemm_g128", "W4A16_ASYM", {.format = "awq"}},
+    {"awq_gemm_g32", "W4A16_ASYM", {.format = "awq", .group_size = "32"}},
 };
 
 WeightScheme scheme_of(const GoldenScheme& golden) {
   const WeightScheme* found = find_weight_scheme(golden.scheme);
   REQUIRE(found);
-  WeightScheme scheme = *found;
-  if (golden.group_size != 0) scheme.group_size = std::max(0, golden.group_size);
-  if (golden.group_size < 0) scheme.scales = ScalesOf::channel;
-  if (*golden.format) scheme.format = golden.format;
-  CHECK(scheme.symmetric == golden.symmetric);
+  WeightScheme scheme = with_choices(*found, golden.choices);
+  if (scheme.name == "W4AFP8") scheme.format = "int-quantized";  // ours is packed, as vLLM wants it
   return scheme;
 }
 
-struct Matrix {
-  Linear linear;
-  std::vector<float> values;
+/// Whether the package's bytes come from calibration, which round to nearest does not have.
+bool is_calibrated(const WeightScheme& scheme, const std::string& suffix) {
+  if (scheme.layout == WeightLayout::awq) return true;
+  const bool gptq = scheme.layout == WeightLayout::gptq || scheme.layout == WeightLayout::gptq_v2;
+  return gptq &&
+         (suffix == "qweight" || suffix == "scales" || (suffix == "qzeros" && !scheme.symmetric));
+}
+
+/// How many tensors were compared: names, types and shapes, and bytes where they can be equal.
+struct Compared {
+  bool calibrated = true;  ///< some bytes cannot be equal: is_calibrated()
+  int tensors = 0, bytes = 0;
 };
 
-std::map<std::string, Matrix> matrices_of(const SafetensorsReader& source) {
-  std::map<std::string, Matrix> found;
-  for (std::size_t i = 0; i < source.tensors().size(); ++i) {
-    const TensorInfo& info = source.tensors()[i];
-    const std::string module = info.name.substr(0, info.name.size() - 7);
-    Matrix matrix{{module, info.rows(), info.row_length(), info.type}, {}};
-    matrix.values.resize(info.elements());
-    traits(info.type).decode(source.data(i).data(), matrix.values.data(), matrix.values.size());
-    found.emplace(module, std::move(matrix));
+void compare_config(const WeightScheme& scheme, const Json& expected) {
+  std::vector<std::string> ignored;
+  const Json& config = expected.at("quantization_config");
+  if (config.contains("ignore")) ignored = config.at("ignore").get<std::vector<std::string>>();
+  if (config.contains("modules_to_not_convert") && config.at("modules_to_not_convert").is_array())
+    ignored = config.at("modules_to_not_convert").get<std::vector<std::string>>();
+  if (ignored.empty()) ignored = {"lm_head"};
+  Json ours = Json::parse(quantization_config(scheme, ignored, DType::BF16).dump());
+  Json theirs = config;
+  for (Json* one : {&ours, &theirs}) one->erase("meta");  // names the tool that made it
+  CHECK(ours == theirs);
+  const auto files = quantization_files(scheme, ignored);
+  CHECK(files.empty() != expected.contains("quantize_config"));
+  for (const ConfigFile& file : files) {
+    CHECK(file.name == "quantize_config.json");
+    Json content = Json::parse(file.text);
+    content.erase("meta");
+    CHECK(content == expected.at("quantize_config"));
   }
-  return found;
 }
 
-/// The largest magnitude of a matrix and, for NVFP4, of those that engines fuse with it.
-float largest_for(const std::map<std::string, Matrix>& all, const std::string& module, bool fused) {
-  static const std::vector<std::vector<std::string>> kFused = {{"q_proj", "k_proj", "v_proj"},
-                                                               {"gate_proj", "up_proj"}};
-  const auto dot = module.rfind('.');
-  const std::string stem = module.substr(0, dot + 1), leaf = module.substr(dot + 1);
-  std::vector<std::string> names = {leaf};
-  for (const auto& set : kFused)
-    if (fused && std::count(set.begin(), set.end(), leaf)) names = set;
-  float largest = 0;
-  for (const std::string& name : names) {
-    const auto& values = all.at(stem + name).values;
-    largest = std::max(largest, kernels::kernel_table("generic")->groups[0].largest_magnitude(
-                                    values.data(), values.size()));
-  }
-  return largest;
+void compare_tensor(const Json& tensor, const LinearPart& part, const std::vector<std::byte>& bytes,
+                    bool calibrated, Compared& compared) {
+  CHECK(tensor[0] == part.storage);
+  CHECK(tensor[1].get<std::vector<std::uint64_t>>() == part.shape);
+  CHECK(bytes.size() == part.bytes);
+  ++compared.tensors;
+  if (calibrated) return;
+  CHECK(tensor[2] == sha256_hex(bytes));
+  ++compared.bytes;
 }
 
-/// The bytes of each part, made chunk by chunk.
-std::vector<std::vector<std::byte>> encoded(const LinearEncoder& encoder, const Matrix& matrix,
-                                            float largest) {
-  const auto parts = encoder.parts(matrix.linear);
-  std::vector<std::vector<std::byte>> bytes;
-  for (const LinearPart& part : parts) bytes.emplace_back(part.bytes, std::byte{0xee});
-  for (std::uint64_t first = 0; first < matrix.linear.rows; first += kLinearChunk) {
-    const std::uint64_t last = std::min(matrix.linear.rows, first + kLinearChunk);
-    std::vector<std::byte*> out;
-    for (std::size_t i = 0; i < parts.size(); ++i)
-      out.push_back(bytes[i].data() + parts[i].extent(first, last, matrix.linear.rows).begin);
-    encoder.encode(matrix.linear, first,
-                   std::span(matrix.values)
-                       .subspan(first * matrix.linear.cols, (last - first) * matrix.linear.cols),
-                   largest, out);
-  }
-  return bytes;
+/// Whether the package left the matrix as it was.
+bool is_kept(const Json& tensors, const Linear& linear) {
+  const std::string name = linear.module + ".weight";
+  if (!tensors.contains(name)) return false;
+  const std::string type = tensors.at(name)[0];
+  return type == "BF16" || type == "F16" || type == "F32";
 }
 
-int compare(const GoldenScheme& golden, const Json& expected, const SafetensorsReader& source,
-            const kernels::KernelTable& kernels) {
-  const WeightScheme scheme = scheme_of(golden);
-  CHECK(Json::parse(quantization_config(scheme, {"lm_head"}, DType::BF16).dump()) ==
-        expected.at("quantization_config"));
+void compare(const WeightScheme& scheme, const Json& tensors, const test::GoldenModel& all,
+             const kernels::KernelTable& kernels, Compared& compared) {
   const LinearEncoder encoder(scheme, kernels);
-  const auto all = matrices_of(source);
-  const Json& tensors = expected.at("tensors");
-  int n_compared = 0;
   for (const auto& entry : all) {
+    test::GoldenMatrix matrix = entry.second;
+    if (is_kept(tensors, matrix.linear) || !matrix.linear.rows ||
+        matrix.linear.module.find("norm") != std::string::npos)
+      continue;
     const std::string& module = entry.first;
-    const Matrix& matrix = entry.second;
-    if (tensors.contains(module + ".weight") &&
-        tensors.at(module + ".weight")[0] == traits(matrix.linear.type).name)
-      continue;  // stays as it is
     CAPTURE(module);
     CHECK(encoder.refuses(matrix.linear).empty());
-    const float largest = largest_for(all, module, scheme.number == WeightNumber::nvfp4);
+    test::measure_golden(scheme, all, matrix.linear);
     const auto parts = encoder.parts(matrix.linear);
-    const auto bytes = encoded(encoder, matrix, largest);
-    for (std::size_t i = 0; i < parts.size(); ++i, ++n_compared) {
+    const LinearBytes bytes = test::encoded(encoder, matrix);
+    for (std::size_t i = 0; i < parts.size(); ++i) {
       CAPTURE(parts[i].suffix);
       const std::string name = module + "." + parts[i].suffix;
       REQUIRE(tensors.contains(name));
-      const Json& tensor = tensors.at(name);
-      CHECK(tensor[0] == parts[i].storage);
-      CHECK(tensor[1].get<std::vector<std::uint64_t>>() == parts[i].shape);
-      CHECK(tensor[2] == sha256_hex(bytes[i]));
+      compare_tensor(tensors.at(name), parts[i], bytes[i],
+                     compared.calibrated && is_calibrated(scheme, parts[i].suffix), compared);
     }
   }
-  return n_compared;
+}
+
+template <class Body>
+void for_each_kernel_set(const Body& body) {
+  for (const kernels::KernelSet& set : kernels::kernel_sets()) {
+    if (!set.supported) continue;
+    CAPTURE(std::string(set.table->name));
+    body(*kernels::kernel_table(set.table->name));
+  }
 }
 
 }  // namespace
@@ -155,23 +157,55 @@ int compare(const GoldenScheme& golden, const Json& expected, const SafetensorsR
 TEST_CASE("matrices for GPU engines are those of the packages that define the layouts") {
   const auto path = test::testdata("golden/hf_layouts.json.zst");
   const Json goldens = parse_json(read_text(path), path);
-  CHECK(goldens.size() == std::size(kGoldens));
-  int n_compared = 0;
-  for (const char* model : {"llama3", "qwen3"}) {
-    const SafetensorsReader source(std::filesystem::path(
-        test::testdata(std::string("models/toys/") + model + "/model.safetensors")));
-    for (const GoldenScheme& golden : kGoldens) {
-      CAPTURE(std::string(golden.golden));
-      for (const kernels::KernelSet& set : kernels::kernel_sets()) {
-        if (!set.supported) continue;
-        CAPTURE(std::string(set.table->name));
-        n_compared += compare(golden, goldens.at(golden.golden).at(model), source,
-                              *kernels::kernel_table(set.table->name));
+  CHECK(goldens.size() == std::size(kGoldens) + 1);  // and how the checkpoints are made
+  for_each_kernel_set([&](const kernels::KernelTable& kernels) {
+    Compared compared;
+    for (const char* name : {"llama3", "qwen2", "qwen3", "mixtral", "qwen3moe"}) {
+      const test::GoldenModel model = test::golden_model(name, goldens.at("sources"));
+      for (const GoldenScheme& golden : kGoldens) {
+        if (!goldens.at(golden.golden).contains(name)) continue;
+        CAPTURE(std::string(golden.golden));
+        CAPTURE(std::string(name));
+        const Json& expected = goldens.at(golden.golden).at(name);
+        const WeightScheme scheme = scheme_of(golden);
+        compare_config(scheme, expected);
+        compare(scheme, expected.at("tensors"), model, kernels, compared);
       }
     }
-  }
-  MESSAGE(n_compared << " tensors of " << std::size(kGoldens) << " schemes equal the packages'");
-  CHECK(n_compared > 1000);
+    MESSAGE(std::string(kernels.name)
+            << ": " << compared.tensors << " tensors of " << std::size(kGoldens)
+            << " schemes have the packages' names, types and shapes, " << compared.bytes
+            << " of them the same bytes");
+    CHECK(compared.bytes > 2500);
+  });
+}
+
+TEST_CASE("round to nearest in the layouts of GPTQ, AutoAWQ and ModelOpt is that of numpy") {
+  const auto path = test::testdata("golden/hf_rtn.json.zst");
+  const Json goldens = parse_json(read_text(path), path);
+  for_each_kernel_set([&](const kernels::KernelTable& kernels) {
+    Compared compared{.calibrated = false};
+    for (const char* name : {"llama3", "qwen3"}) {
+      const test::GoldenModel model = test::golden_model(name, Json::object());
+      for (const auto& golden : goldens.items()) {
+        const std::string key = golden.key();
+        if (key == "methods") continue;
+        std::istringstream words(key);
+        SchemeChoices choices;
+        std::string scheme;
+        words >> choices.format >> scheme >> choices.group_size;
+        CAPTURE(key);
+        test::GoldenModel linears = model;
+        std::erase_if(
+            linears, [&](const auto& one) { return one.first.find("_proj") == std::string::npos; });
+        compare(with_choices(*find_weight_scheme(scheme), choices), golden.value().at(name),
+                linears, kernels, compared);
+      }
+    }
+    MESSAGE(std::string(kernels.name) << ": " << compared.tensors << " tensors, " << compared.bytes
+                                      << " of them compared by their bytes");
+    CHECK(compared.tensors > 1500);
+  });
 }
 
 TEST_CASE("rows that are not whole groups are refused") {

@@ -1,5 +1,6 @@
 // Loaded into a tool by LD_PRELOAD: lets one call of the system fail.
-// LQ_FAULT=CALL:N:ERRNO, e.g. pwrite:3:28 for "no space left" at the third pwrite of the process.
+// LQ_FAULT=CALL:N:ERRNO, e.g. pwrite:3:28 for "no space left" at the third pwrite of the process;
+// flip:3:0 writes another last byte at the third, as a faulty disk does.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 
 namespace {
 
@@ -37,10 +39,15 @@ Function* behind(Function*, const char* name) {
 extern "C" {
 
 ssize_t pwrite(int file, const void* bytes, std::size_t n, off_t offset) {
+  if (fails("flip")) {
+    std::string other(static_cast<const char*>(bytes), n);
+    other.back() = static_cast<char>(other.back() ^ 1);
+    return behind(pwrite, "pwrite")(file, other.data(), n, offset);
+  }
   return fails("pwrite") ? -1 : behind(pwrite, "pwrite")(file, bytes, n, offset);
 }
 ssize_t pwrite64(int file, const void* bytes, std::size_t n, off64_t offset) {
-  return fails("pwrite") ? -1 : behind(pwrite64, "pwrite64")(file, bytes, n, offset);
+  return pwrite(file, bytes, n, offset);
 }
 int fallocate(int file, int mode, off_t offset, off_t n) {
   return fails("fallocate") ? -1 : behind(fallocate, "fallocate")(file, mode, offset, n);
