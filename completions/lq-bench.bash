@@ -6,7 +6,7 @@ _lq_bench() {
     kernels)
       case "$prev" in
         --type) COMPREPLY=($(compgen -W 'F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS IQ3_S IQ3_XXS IQ2_S IQ2_XS IQ2_XXS IQ1_M IQ1_S TQ1_0 TQ2_0 MXFP4 NVFP4 Q1_0 Q2_0' -- "$cur")); return ;;
-        --op) COMPREPLY=($(compgen -W 'encode encode-importance decode matmul' -- "$cur")); return ;;
+        --op) COMPREPLY=($(compgen -W 'encode encode-importance decode matmul repack panels-1 panels-32' -- "$cur")); return ;;
         --isa) COMPREPLY=(); return ;;
         -r|--repetitions) COMPREPLY=(); return ;;
         --color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
@@ -22,7 +22,7 @@ _lq_bench() {
         -o|--output) COMPREPLY=($(compgen -W 'md json' -- "$cur")); return ;;
         --color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
       esac
-      words='--n-prompt --n-gen --threads --repetitions --kv-type --output --no-hash --json --color --quiet --help --version' ;;
+      words='--n-prompt --n-gen --threads --repetitions --kv-type --output --exact --no-hash --json --color --quiet --help --version' ;;
   esac
   if [[ $cur == -* ]]; then
     COMPREPLY=($(compgen -W "$words" -- "$cur"))

@@ -27,7 +27,7 @@ _lq_run() {
         -t|--threads) COMPREPLY=(); return ;;
         --color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
       esac
-      words='--file --system --max-tokens --ctx --stop --raw --chat-template --chat-template-file --template-arg --show-prompt --repeat-last-n --repeat-penalty --top-k --top-p --min-p --temp --seed --device --kv-type --stats --fail-on-truncate --tokenize --add-special --no-parse-special --logits --threads --json --color --quiet --help --version' ;;
+      words='--file --system --max-tokens --ctx --stop --raw --chat-template --chat-template-file --template-arg --show-prompt --repeat-last-n --repeat-penalty --top-k --top-p --min-p --temp --seed --device --kv-type --exact --no-repack --stats --fail-on-truncate --tokenize --add-special --no-parse-special --logits --threads --json --color --quiet --help --version' ;;
   esac
   if [[ $cur == -* ]]; then
     COMPREPLY=($(compgen -W "$words" -- "$cur"))

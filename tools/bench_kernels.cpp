@@ -64,18 +64,19 @@ void print_sets() {
 }
 
 std::string row(const std::string& type, const std::string& operation, const std::string& isa,
-                const std::string& weights, const std::string& bytes) {
+                const std::string& weights, const std::string& bytes,
+                const std::string& operations) {
   char text[256];
-  std::snprintf(text, sizeof text, "| %-7s | %-17s | %-8s | %18s | %13s |\n", type.c_str(),
-                operation.c_str(), isa.c_str(), weights.c_str(), bytes.c_str());
+  std::snprintf(text, sizeof text, "| %-7s | %-17s | %-11s | %18s | %11s | %7s |\n", type.c_str(),
+                operation.c_str(), isa.c_str(), weights.c_str(), bytes.c_str(), operations.c_str());
   return text;
 }
 
 std::string header() {
-  std::string rule = row("", "", "", "", "");
+  std::string rule = row("", "", "", "", "", "");
   for (std::size_t i = 0; i + 1 < rule.size(); ++i)
     if (rule[i] == ' ') rule[i] = '-';
-  return row("type", "operation", "set", "Mweights/s", "GB/s stored") + rule;
+  return row("type", "operation", "set", "Mweights/s", "GB/s stored", "Gop/s") + rule;
 }
 
 std::string case_row(const KernelCase& c) {
@@ -85,7 +86,8 @@ std::string case_row(const KernelCase& c) {
   return row(traits(c.type).name, c.operation, c.isa,
              formatted("%.1f", rate.median * 1e-6) + formatted(" +- %.1f", rate.mad * 1e-6) +
                  (is_unsteady(rate) ? " !" : ""),
-             formatted("%.2f", rate.median * bytes_a_weight * 1e-9));
+             formatted("%.2f", rate.median * bytes_a_weight * 1e-9),
+             c.tokens > 0 ? formatted("%.1f", c.operations_per_second() * 1e-9) : "");
 }
 
 void execute(const cli::Context& context) {

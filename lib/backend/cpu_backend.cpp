@@ -105,7 +105,7 @@ std::unique_ptr<Buffer> CpuBackend::repack(WeightView& weight) {
   const std::size_t panel_bytes = kernels::panel_traits(weight.type).panel_bytes(weight.cols);
   const std::size_t row_bytes = traits(weight.type).row_bytes(size_of(weight.cols));
   const int n_panels = (weight.rows + kernels::kPanelRows - 1) / kernels::kPanelRows;
-  auto memory = make_host_buffer(panel_bytes * size_of(n_panels));
+  auto memory = make_host_buffer(panel_bytes * size_of(n_panels), Pages::large);
   share(n_panels, size_of(weight.rows) * size_of(weight.cols),
         [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
           for (std::ptrdiff_t p = begin; p < end; ++p) {

@@ -12,11 +12,11 @@ constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 class HostBuffer final : public Buffer {
  public:
-  explicit HostBuffer(std::size_t n_bytes) : size_(n_bytes) {
+  HostBuffer(std::size_t n_bytes, Pages pages) : size_(n_bytes) {
     // The system would grant more than there is and end the process when it is used.
     const std::size_t installed = static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) *
                                   static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE));
-    const bool huge = n_bytes >= kHugePage;
+    const bool huge = pages == Pages::large && n_bytes >= kHugePage;
     if (n_bytes < installed) {
       mapped_ = n_bytes + (huge ? kHugePage : 64);
       memory_ = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -47,8 +47,8 @@ class HostBuffer final : public Buffer {
 
 }  // namespace
 
-std::unique_ptr<Buffer> make_host_buffer(std::size_t n_bytes) {
-  return std::make_unique<HostBuffer>(n_bytes);
+std::unique_ptr<Buffer> make_host_buffer(std::size_t n_bytes, Pages pages) {
+  return std::make_unique<HostBuffer>(n_bytes, pages);
 }
 
 }  // namespace lq

@@ -7,8 +7,11 @@
 
 namespace lq {
 
-/// Zeroed memory at a multiple of 64, from 2 MB on in pages of that size where the system has them.
-/// The system gives pages when they are first touched. Throws Error(resource).
-std::unique_ptr<Buffer> make_host_buffer(std::size_t n_bytes);
+/// Large pages are for memory that is used as a whole: a first touch clears 2 MB.
+enum class Pages { ordinary, large };
+
+/// Zeroed memory at a multiple of 64. The system gives pages when they are first touched, large
+/// ones where it has them. Throws Error(resource).
+std::unique_ptr<Buffer> make_host_buffer(std::size_t n_bytes, Pages pages = Pages::ordinary);
 
 }  // namespace lq

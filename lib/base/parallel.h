@@ -1,5 +1,5 @@
 #pragma once
-// All threads of the project: the only file with `#pragma omp`.
+// Threads for long work; lib/base/thread_pool.h has those for short work. The only `#pragma omp`.
 #include <condition_variable>
 #include <cstddef>
 #include <exception>

@@ -18,11 +18,7 @@ std::uint64_t job_of(std::uint64_t ticket) { return ticket >> (2 * kTaskBits); }
 std::uint64_t tasks_of(std::uint64_t ticket) { return (ticket >> kTaskBits) & kTaskMask; }
 std::uint64_t taken_of(std::uint64_t ticket) { return ticket & kTaskMask; }
 
-void relax() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#endif
-}
+void relax() { __builtin_ia32_pause(); }
 
 /// Calls ready() until it is true or `limit` has passed; true: it is.
 template <class Ready, class Pause>

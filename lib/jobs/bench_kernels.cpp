@@ -96,19 +96,93 @@ bool products_hold(const Operands& in, const std::vector<float>& products) {
   return true;
 }
 
-/// Where the results of an operation go.
+/// Where the results of an operation go, and what it needs that depends on the set.
 struct Results {
   explicit Results(const Operands& in) : stored(in.stored.size()), values(in.values.size()) {}
   std::vector<std::byte> stored;
   std::vector<float> values;
+  std::vector<std::byte> panels, tiles;
 };
+
+constexpr int kManyTokens = 32;
+
+/// Panels of the stored rows into out.panels.
+void repack(const KernelTable& table, const Operands& in, Results& out) {
+  const std::size_t panel = kernels::panel_traits(in.type).panel_bytes(kRowLength);
+  out.panels.assign(kRows / kernels::kPanelRows * panel, std::byte{});
+  for (std::size_t p = 0; p < kRows / kernels::kPanelRows; ++p)
+    table.panels.encode[index_of(in.type)](
+        in.stored.data() + p * kernels::kPanelRows * in.row_bytes, in.row_bytes,
+        kernels::kPanelRows, kRowLength, out.panels.data() + p * panel);
+}
+
+/// The first n_tokens rows of values as activations.
+void round_tokens(const KernelTable& table, const Operands& in, int n_tokens, Results& out) {
+  const int width = kernels::tile_width(n_tokens, table.panels.widest_tile);
+  const std::size_t bytes = kernels::activation_bytes(kRowLength);
+  out.tiles.assign(static_cast<std::size_t>(n_tokens) * bytes, std::byte{});
+  for (int t = 0; t < n_tokens; t += width)
+    table.panels.quantize({.x = in.values.data() + static_cast<std::size_t>(t) * kRowLength,
+                           .stride = kRowLength,
+                           .cols = kRowLength,
+                           .n_tokens = width,
+                           .width = width,
+                           .tile = out.tiles.data() + static_cast<std::size_t>(t) * bytes});
+}
+
+void multiply_panels(const KernelTable& table, const Operands& in, int n_tokens, Results& out) {
+  const kernels::PanelKernels& panels = table.panels;
+  constexpr int kPanels = kRows / kernels::kPanelRows;
+  if (kernels::panel_traits(in.type).floats)
+    return panels.multiply_floats[index_of(in.type)]({.panels = out.panels.data(),
+                                                      .rows = kRows,
+                                                      .cols = kRowLength,
+                                                      .panel_begin = 0,
+                                                      .panel_end = kPanels,
+                                                      .x = in.values.data(),
+                                                      .x_stride = kRowLength,
+                                                      .n_tokens = n_tokens,
+                                                      .y = out.values.data(),
+                                                      .y_stride = kRows});
+  panels.multiply[index_of(in.type)]({.panels = out.panels.data(),
+                                      .rows = kRows,
+                                      .cols = kRowLength,
+                                      .panel_begin = 0,
+                                      .panel_end = kPanels,
+                                      .x = out.tiles.data(),
+                                      .n_tokens = n_tokens,
+                                      .y = out.values.data(),
+                                      .y_stride = kRows});
+}
+
+/// Products with panels have the bits of the plain ones.
+bool panel_products_hold(const Operands& in, int n_tokens, const Results& out) {
+  const KernelTable& plain = *kernels::kernel_table("generic");
+  Results wanted(in);
+  repack(plain, in, wanted);
+  round_tokens(plain, in, n_tokens, wanted);
+  multiply_panels(plain, in, n_tokens, wanted);
+  return wanted.panels == out.panels &&
+         std::equal(wanted.values.begin(), wanted.values.begin() + n_tokens * kRows,
+                    out.values.begin());
+}
+
+const void* panel_product(const KernelTable& table, DType type) {
+  const auto multiply_codes = table.panels.multiply[index_of(type)];
+  return multiply_codes
+             ? reinterpret_cast<const void*>(multiply_codes)
+             : reinterpret_cast<const void*>(table.panels.multiply_floats[index_of(type)]);
+}
 
 struct Operation {
   const char* name;
   void (*run)(const KernelTable&, const Operands&, Results&);
   bool (*holds)(const Operands&, const Results&);
-  /// The kernel's address, to see whether a set has one of its own.
+  /// The kernel's address, to see whether a set has one of its own. Null: the type has none.
   const void* (*kernel)(const KernelTable&, DType);
+  int tokens = 0;  ///< of a product
+  /// Before the time is taken.
+  void (*prepare)(const KernelTable&, const Operands&, Results&) = nullptr;
 };
 
 constexpr Operation kOperations[] = {
@@ -144,16 +218,48 @@ constexpr Operation kOperations[] = {
      [](const Operands& in, const Results& out) { return products_hold(in, out.values); },
      [](const KernelTable& t, DType type) {
        return reinterpret_cast<const void*>(t.matmul[index_of(type)]);
+     },
+     1},
+    {"repack", repack,
+     [](const Operands& in, const Results& out) {
+       Results wanted(in);
+       repack(*kernels::kernel_table("generic"), in, wanted);
+       return wanted.panels == out.panels;
+     },
+     [](const KernelTable& t, DType type) {
+       return reinterpret_cast<const void*>(t.panels.encode[index_of(type)]);
+     }},
+    {"panels-1",
+     [](const KernelTable& t, const Operands& in, Results& out) { multiply_panels(t, in, 1, out); },
+     [](const Operands& in, const Results& out) { return panel_products_hold(in, 1, out); },
+     panel_product, 1,
+     [](const KernelTable& t, const Operands& in, Results& out) {
+       repack(t, in, out);
+       round_tokens(t, in, 1, out);
+     }},
+    {"panels-32",
+     [](const KernelTable& t, const Operands& in, Results& out) {
+       multiply_panels(t, in, kManyTokens, out);
+     },
+     [](const Operands& in, const Results& out) {
+       return panel_products_hold(in, kManyTokens, out);
+     },
+     panel_product, kManyTokens,
+     [](const KernelTable& t, const Operands& in, Results& out) {
+       repack(t, in, out);
+       round_tokens(t, in, kManyTokens, out);
      }}};
 
 KernelCase measure(const Operation& operation, const KernelTable& table, const Operands& in,
                    int repetitions) {
   Results results(in);
+  if (operation.prepare) operation.prepare(table, in, results);
   operation.run(table, in, results);
   if (!operation.holds(in, results))
     fail(ErrorKind::failure, "kernel ", operation.name, " of ", traits(in.type).name,
          " in the set ", table.name, " disagrees with the type's definition; it is not timed");
-  KernelCase result{.operation = operation.name, .isa = table.name, .type = in.type};
+  KernelCase result{
+      .operation = operation.name, .isa = table.name, .type = in.type, .tokens = operation.tokens};
   const std::int64_t begin = thread_time_ns();
   operation.run(table, in, results);
   const double once = 1e-9 * static_cast<double>(thread_time_ns() - begin);
@@ -206,6 +312,8 @@ OrderedJson case_json(const KernelCase& c) {
           {"stored_bytes", c.stored_bytes},
           {"weights_per_second", spread_json(rate)},
           {"stored_bytes_per_second", rate.median * bytes_a_weight},
+          {"tokens", c.tokens},
+          {"operations_per_second", c.operations_per_second()},
           {"samples_ns", c.samples_ns},
           {"unsteady", is_unsteady(rate)}};
 }
@@ -245,7 +353,8 @@ KernelReport bench_kernels(std::span<const KernelTable* const> tables,
       std::set<const void*> measured;
       for (const KernelTable* table : tables) {
         monitor.check_stop();
-        if (!measured.insert(operation.kernel(*table, type)).second) continue;
+        const void* const kernel = operation.kernel(*table, type);
+        if (!kernel || !measured.insert(kernel).second) continue;
         report.cases.push_back(measure(operation, *table, operands, options.repetitions));
         on_case(report.cases.back());
       }

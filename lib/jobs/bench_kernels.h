@@ -27,9 +27,12 @@ struct KernelCase {
   std::string operation, isa;
   DType type = DType::F32;
   std::uint64_t weights = 0, stored_bytes = 0;  ///< that one sample goes through
+  int tokens = 0;                               ///< of a product
   std::vector<std::int64_t> samples_ns;         ///< processor time of the one thread
 
   Spread weights_per_second() const;
+  /// Multiplications and additions of a product.
+  double operations_per_second() const { return 2 * tokens * weights_per_second().median; }
 };
 
 struct KernelReport {

@@ -57,8 +57,8 @@ check() (
   forbid 'input is checked by if, promises by LQ_ASSERT' "$before(assert) *\(" "$library"
   forbid 'throw by fail()' "(^|[^A-Za-z0-9_])throw +$thrown" "$code" '^lib/base/error.h$'
   forbid 'a missing file has its own exit status: open it instead' "$files_of_cli" '^tools/'
-  forbid 'threads live in lib/base/parallel.h' '(# *pragma +omp|std::j?thread|pthread_create)' \
-    "$code" '^lib/base/parallel.h$'
+  forbid 'threads live in lib/base/parallel.h and thread_pool' '(# *pragma +omp|std::j?thread|pthread_create)' \
+    "$code" '^lib/base/(parallel|thread_pool)'
   forbid 'features are chosen by CMake' '# *(if|ifdef|ifndef)([^A-Za-z]|$)' "$code" '^kernels/hd.h$'
   forbid 'writes behind the end' "$before(std::)?(strcpy|strcat|sprintf|gets) *\(" "$code"
   forbid_text 'do it or file an issue' . -E \

@@ -27,6 +27,11 @@ void multiply_wrongly(const kernels::MatmulArgs& args) noexcept {
   args.y[args.row_begin] += 1e-2f;
 }
 
+void multiply_panels_wrongly(const kernels::PanelMatmulArgs& args) noexcept {
+  kernels::kernel_table("generic")->panels.multiply[kType](args);
+  args.y[0] *= 1.000001f;
+}
+
 std::string refusal(const KernelTable& table) {
   Monitor monitor;
   std::size_t timed = 0;
@@ -40,7 +45,8 @@ std::string refusal(const KernelTable& table) {
         },
         monitor);
   });
-  CHECK((message.empty() ? timed == kernel_operations().size() : timed < 4));
+  CHECK(
+      (message.empty() ? timed == kernel_operations().size() : timed < kernel_operations().size()));
   return message;
 }
 
@@ -57,4 +63,7 @@ TEST_CASE("a kernel that disagrees with the type's definition is not timed") {
   table = *kernels::kernel_table("");
   table.matmul[kType] = multiply_wrongly;
   CHECK(holds(refusal(table), "kernel matmul of Q8_0"));
+  table = *kernels::kernel_table("generic");
+  table.panels.multiply[kType] = multiply_panels_wrongly;
+  CHECK(holds(refusal(table), "kernel panels-1 of Q8_0"));
 }
