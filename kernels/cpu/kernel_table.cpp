@@ -25,6 +25,15 @@ void fill(Slot& slot, Slot below) {
   if (!slot) slot = below;
 }
 
+void fill_panels(PanelKernels& panels, const PanelKernels& below) {
+  if (panels.few.widest_tile == 0) panels.few = below.few;
+  if (panels.many_tokens == 0) {
+    panels.many = below.many;
+    panels.many_tokens = below.many_tokens;
+  }
+  for (int i = 0; i < kDTypeCount; ++i) fill(panels.encode[i], below.encode[i]);
+}
+
 KernelTable filled_from(KernelTable table, const KernelTable& below) {
   for (int i = 0; i < kDTypeCount; ++i) {
     fill(table.matmul[i], below.matmul[i]);
@@ -34,7 +43,7 @@ KernelTable filled_from(KernelTable table, const KernelTable& below) {
   }
   for (int i = 0; i < kPrecisionCount; ++i)
     if (!table.groups[i].integers) table.groups[i] = below.groups[i];
-  if (table.panels.widest_tile == 0) table.panels = below.panels;
+  fill_panels(table.panels, below.panels);
   fill(table.all_finite, below.all_finite);
   fill(table.rms_norm, below.rms_norm);
   fill(table.silu_multiply, below.silu_multiply);
