@@ -1,5 +1,7 @@
 #include "kernels/cpu/kernel_table.h"
 
+#include "kernels/cpu/asked_features.h"
+
 namespace lq::kernels {
 
 #define LQ_ISA(name, table, flags, condition) extern const KernelTable table;
@@ -56,12 +58,14 @@ Sets make_sets() {
   __builtin_cpu_init();
 // The compiler's check includes that the operating system saves the registers.
 #define LQ_CPU_HAS(feature) (__builtin_cpu_supports(feature) != 0)
+#define LQ_CPU_ASK(feature, has) has()
 #define LQ_ISA(name, table, flags, condition) {&table, condition, #condition},
   Sets sets{{
 #include "kernels/cpu/isas.def"
             },
             {}};
 #undef LQ_ISA
+#undef LQ_CPU_ASK
 #undef LQ_CPU_HAS
   KernelTable plainest{.name = ""};
   for (int i = 0; i < kDTypeCount; ++i) {
