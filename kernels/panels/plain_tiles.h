@@ -17,20 +17,17 @@ inline std::uint16_t round_to_bfloat(float value) {
   return float_to_bfloat(without_subnormal(value));
 }
 
-/// Weight = (code - zero) * step + low.
+/// Weight = code * step + low.
 struct WeightScale {
-  float step = 0, low = 0;
+  float step, low;
 };
 
 /// Of row r in unit u of run `run` (32 columns) of a tile.
 template <PanelForm F>
 inline WeightScale weight_scale(const std::byte* tile, int run, int u, int r) {
   using Layout = PanelLayout<F>;
-  if constexpr (!F.nested) {
-    const int at = 2 * (kPanelRows * run + r);
-    return {panel_half(tile + Layout::kScale + at),
-            F.mins ? panel_half(tile + Layout::kMin + at) : 0};
-  } else {
+  WeightScale result{};
+  if constexpr (F.nested) {
     const int g = (8 * run + u) / Layout::kGroupUnits;
     const auto byte = static_cast<std::uint8_t>(tile[Layout::kGroupScale + g * kPanelRows + r]);
     const int scale = F.nibble_scales   ? byte & 15
@@ -39,11 +36,16 @@ inline WeightScale weight_scale(const std::byte* tile, int run, int u, int r) {
     int min = byte >> 4;
     if constexpr (Layout::kSeparateMins)
       min = static_cast<std::uint8_t>(tile[Layout::kGroupMin + g * kPanelRows + r]);
-    WeightScale result{panel_half(tile + Layout::kScale + 2 * r) * static_cast<float>(scale)};
+    result.step = panel_half(tile + Layout::kScale + 2 * r) * static_cast<float>(scale);
     if constexpr (F.mins)
       result.low = -panel_half(tile + Layout::kMin + 2 * r) * static_cast<float>(min);
-    return result;
+  } else {
+    const int at = 2 * (kPanelRows * run + r);
+    result.step = panel_half(tile + Layout::kScale + at);
+    if constexpr (F.mins) result.low = panel_half(tile + Layout::kMin + at);
   }
+  if constexpr (!F.mins) result.low = -static_cast<float>(F.zero) * result.step;
+  return result;
 }
 
 class PlainTiles {
@@ -85,10 +87,9 @@ class PlainTiles {
     for (int c = 0; c < kStepColumns; ++c)
       for (int r = 0; r < kPanelRows; ++r) {
         const WeightScale scale = weight_scale<F>(tile, run, c / 4, r);
-        const int code = panel_code<F>(tile, 8 * run + c / 4, 4 * r + c % 4) - F.zero;
-        const auto number = static_cast<float>(code);
+        const int code = panel_code<F>(tile, 8 * run + c / 4, 4 * r + c % 4);
         const std::uint16_t weight =
-            round_to_bfloat(F.mins ? fmaf(number, scale.step, scale.low) : number * scale.step);
+            round_to_bfloat(fmaf(static_cast<float>(code), scale.step, scale.low));
         memcpy(b + c / 2 * kTileRow + 4 * r + c % 2 * 2, &weight, sizeof weight);
       }
   }

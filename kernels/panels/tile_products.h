@@ -16,9 +16,9 @@
 //   expand<F>(tile, run, b)     columns [32 run, 32 run + 32) of a tile of a panel to B
 //   round_columns(x, to)        32 values to bfloat16
 //
-// A weight is (code - zero) * step + low, one rounding to binary32, then one to bfloat16; step and
-// low are the products of the scales of its group and of its tile, in binary32. Both roundings, and
-// that of activations, are to the nearest, ties to even; subnormal numbers become 0.
+// A weight is code * step + low, one rounding to binary32, then one to bfloat16. step is the scale
+// of the tile times that of the group, low likewise, or -zero * step, which is exact: zero is a
+// power of two. Roundings to bfloat16 are to the nearest, ties to even; subnormal numbers become 0.
 #include "kernels/blocks/all_blocks.h"
 #include "kernels/panels/layout.h"
 
@@ -69,6 +69,7 @@ class WindowExpansion {
   using Layout = PanelLayout<F>;
   static constexpr int kTileSteps = Layout::kColumns / kStepColumns;
   static constexpr int kStepBytes = Layout::kBytes / kTileSteps;
+  static_assert((F.zero & (F.zero - 1)) == 0);
 
  public:
   /// advance() will be called n_calls times. Memory of the window `later` is prefetched.

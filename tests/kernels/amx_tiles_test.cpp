@@ -17,8 +17,6 @@ using lq::DTypeTraits;
 /// Both operands are off by up to 2^-8; what the sums add is less than 2^-15.
 constexpr double kBound = 0x1.02p-7;
 
-constexpr PanelProducts kPlainTiles = tile_products_of<PlainTiles>();
-
 /// Columns of at least `n` that the type can have.
 std::size_t columns_of(const DTypeTraits& traits, std::size_t n) {
   const auto values = static_cast<std::size_t>(traits.values);

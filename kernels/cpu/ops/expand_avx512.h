@@ -14,39 +14,31 @@ struct GroupWeights {
 
   /// `tile`'s group g: of the run for flat types, of the tile for nested ones.
   GroupWeights(const std::byte* tile, int g) {
-    low = _mm512_setzero_ps();
-    if constexpr (!F.nested) {
+    if constexpr (F.nested) {
+      const __m128i bytes = load_rows(tile + Layout::kGroupScale + kPanelRows * g);
+      __m512i scale = F.signed_scales ? _mm512_cvtepi8_epi32(bytes) : _mm512_cvtepu8_epi32(bytes);
+      __m512i min = _mm512_srli_epi32(scale, 4);
+      if constexpr (F.nibble_scales) scale = _mm512_and_si512(scale, _mm512_set1_epi32(15));
+      if constexpr (Layout::kSeparateMins)
+        min = _mm512_cvtepu8_epi32(load_rows(tile + Layout::kGroupMin + kPanelRows * g));
+      step = _mm512_mul_ps(load_half_rows(tile + Layout::kScale), _mm512_cvtepi32_ps(scale));
+      if constexpr (F.mins)
+        low = _mm512_mul_ps(negative(load_half_rows(tile + Layout::kMin)), _mm512_cvtepi32_ps(min));
+    } else {
       step = load_half_rows(tile + Layout::kScale + 2 * kPanelRows * g);
       if constexpr (F.mins) low = load_half_rows(tile + Layout::kMin + 2 * kPanelRows * g);
-    } else {
-      const __m128i bytes = load_rows(tile + Layout::kGroupScale + kPanelRows * g);
-      const __m512i scale =
-          F.nibble_scales   ? _mm512_and_si512(_mm512_cvtepu8_epi32(bytes), _mm512_set1_epi32(15))
-          : F.signed_scales ? _mm512_cvtepi8_epi32(bytes)
-                            : _mm512_cvtepu8_epi32(bytes);
-      step = _mm512_mul_ps(load_half_rows(tile + Layout::kScale), _mm512_cvtepi32_ps(scale));
-      if constexpr (F.mins) {
-        __m512i min = _mm512_srli_epi32(_mm512_cvtepu8_epi32(bytes), 4);
-        if constexpr (Layout::kSeparateMins)
-          min = _mm512_cvtepu8_epi32(load_rows(tile + Layout::kGroupMin + kPanelRows * g));
-        low =
-            _mm512_mul_ps(_mm512_xor_ps(load_half_rows(tile + Layout::kMin), _mm512_set1_ps(-0.0f)),
-                          _mm512_cvtepi32_ps(min));
-      }
     }
+    if constexpr (!F.mins) low = _mm512_mul_ps(step, _mm512_set1_ps(-static_cast<float>(F.zero)));
   }
+
+  static __m512 negative(__m512 v) { return _mm512_xor_ps(v, _mm512_set1_ps(-0.0f)); }
 
   /// Column kColumn of a unit.
   template <int kColumn>
   __m512 column(__m512i unit) const {
-    // A code becomes the lowest byte of 2^23, a number whose last bit is 1.
-    constexpr std::uint64_t kLowest = 0x1111111111111111;
-    const __m512i place = _mm512_set4_epi32(12 + kColumn, 8 + kColumn, 4 + kColumn, kColumn);
-    const __m512i number =
-        _mm512_mask_shuffle_epi8(_mm512_set1_epi32(0x4b000000), kLowest, unit, place);
-    const __m512 code =
-        _mm512_sub_ps(_mm512_castsi512_ps(number), _mm512_set1_ps(8388608.0f + F.zero));
-    return F.mins ? _mm512_fmadd_ps(code, step, low) : _mm512_mul_ps(code, step);
+    constexpr int kAlone = static_cast<int>(0x80808000u) + kColumn;  // the other three bytes are 0
+    const __m512i place = _mm512_set4_epi32(kAlone + 12, kAlone + 8, kAlone + 4, kAlone);
+    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_shuffle_epi8(unit, place)), step, low);
   }
 };
 
