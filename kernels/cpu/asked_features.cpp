@@ -1,12 +1,8 @@
 #include "kernels/cpu/asked_features.h"
 
-#ifdef __x86_64__
 #include <cpuid.h>
-#endif
-#ifdef __linux__
 #include <sys/syscall.h>
 #include <unistd.h>
-#endif
 
 namespace lq::kernels {
 namespace {
@@ -16,24 +12,18 @@ struct FeatureWords {
 };
 
 /// Of leaf 7; zero where the processor does not have it.
-FeatureWords extended_features([[maybe_unused]] unsigned subleaf) {
+FeatureWords extended_features(unsigned subleaf) {
   FeatureWords words;
-#ifdef __x86_64__
   __get_cpuid_count(7, subleaf, &words.eax, &words.ebx, &words.ecx, &words.edx);
-#endif
   return words;
 }
 
 constexpr unsigned bit_of(int n) { return 1u << n; }
 
 bool request_tile_data() {
-#if defined(__linux__) && defined(__x86_64__)
   constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
   constexpr long kTileData = 18;               // number of the state component
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-#else
-  return false;
-#endif
 }
 
 }  // namespace
