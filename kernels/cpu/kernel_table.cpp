@@ -1,5 +1,7 @@
 #include "kernels/cpu/kernel_table.h"
 
+#include "kernels/cpu/asked_features.h"
+
 namespace lq::kernels {
 
 #define LQ_ISA(name, table, flags, condition) extern const KernelTable table;
@@ -25,6 +27,15 @@ void fill(Slot& slot, Slot below) {
   if (!slot) slot = below;
 }
 
+void fill_panels(PanelKernels& panels, const PanelKernels& below) {
+  if (panels.few.widest_tile == 0) panels.few = below.few;
+  if (panels.many_tokens == 0) {
+    panels.many = below.many;
+    panels.many_tokens = below.many_tokens;
+  }
+  for (int i = 0; i < kDTypeCount; ++i) fill(panels.encode[i], below.encode[i]);
+}
+
 KernelTable filled_from(KernelTable table, const KernelTable& below) {
   for (int i = 0; i < kDTypeCount; ++i) {
     fill(table.matmul[i], below.matmul[i]);
@@ -34,7 +45,7 @@ KernelTable filled_from(KernelTable table, const KernelTable& below) {
   }
   for (int i = 0; i < kPrecisionCount; ++i)
     if (!table.groups[i].integers) table.groups[i] = below.groups[i];
-  if (table.panels.widest_tile == 0) table.panels = below.panels;
+  fill_panels(table.panels, below.panels);
   fill(table.all_finite, below.all_finite);
   fill(table.rms_norm, below.rms_norm);
   fill(table.silu_multiply, below.silu_multiply);
@@ -47,12 +58,14 @@ Sets make_sets() {
   __builtin_cpu_init();
 // The compiler's check includes that the operating system saves the registers.
 #define LQ_CPU_HAS(feature) (__builtin_cpu_supports(feature) != 0)
+#define LQ_CPU_ASK(feature, has) has()
 #define LQ_ISA(name, table, flags, condition) {&table, condition, #condition},
   Sets sets{{
 #include "kernels/cpu/isas.def"
             },
             {}};
 #undef LQ_ISA
+#undef LQ_CPU_ASK
 #undef LQ_CPU_HAS
   KernelTable plainest{.name = ""};
   for (int i = 0; i < kDTypeCount; ++i) {

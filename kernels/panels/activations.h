@@ -32,8 +32,8 @@ constexpr int tile_width(int n_tokens, int widest) {
 /// Blocks of a row of `cols` values.
 constexpr int activation_blocks(int cols) { return (cols + 63) / 64 * 2; }
 
-/// Bytes for each token of a tile.
-constexpr std::size_t activation_bytes(int cols) {
+/// Bytes for each token of a tile. Static: instruction sets take its address.
+static constexpr std::size_t activation_bytes(int cols) noexcept {
   return static_cast<std::size_t>(activation_blocks(cols)) * Activations::kTokenBytes;
 }
 

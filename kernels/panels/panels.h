@@ -11,10 +11,8 @@ namespace lq::kernels {
 inline constexpr int kPanelRows = 16;
 
 /// y[t][r] = sum over c of W[r][c] * x[t][c], for the rows of panels [panel_begin, panel_end) and
-/// all n_tokens of x. Single-threaded. Codes are multiplied and summed as integers; each block's
-/// sum is scaled and added to y in binary32, blocks in order, one rounding for each scale's
-/// product: the bits of y are the same in every instruction set, for every range and every
-/// n_tokens.
+/// all n_tokens of x. Single-threaded. The bits of y do not depend on the range nor on the other
+/// tokens.
 struct PanelMatmulArgs {
   const std::byte* panels;  ///< of the matrix, at a multiple of 64 bytes
   int rows, cols;
@@ -39,16 +37,32 @@ struct FloatMatmulArgs {
   std::size_t y_stride;
 };
 
-/// Filled as a whole: the kernels of a set agree on the width of tiles.
-struct PanelKernels {
-  int widest_tile = 0;  ///< 0: no panels
+/// One way to multiply. Filled as a whole: its parts agree on the form of activations.
+struct PanelProducts {
+  int widest_tile = 0;  ///< tokens; 0: this way is not there
+  /// For each token of a tile.
+  std::size_t (*activation_bytes)(int cols) noexcept = nullptr;
   void (*quantize)(const QuantizeArgs&) noexcept = nullptr;
   /// A type has one of the two, or none: then it is multiplied as it is stored.
   void (*multiply[kDTypeCount])(const PanelMatmulArgs&) noexcept = {};
   void (*multiply_floats[kDTypeCount])(const FloatMatmulArgs&) noexcept = {};
+};
+
+struct PanelKernels {
+  /// Codes are multiplied and summed as integers; each block's sum is scaled and added to y in
+  /// binary32, blocks in order, one rounding for each scale's product: the bits of y are the same
+  /// in every instruction set, for every number of tokens.
+  PanelProducts few;
+  /// For many_tokens and more (0: never). Weights and activations are rounded to bfloat16.
+  PanelProducts many;
+  int many_tokens = 0;
   /// One panel, whose memory is zero before, of n_rows (at most 16) stored rows.
   void (*encode[kDTypeCount])(const std::byte* rows, std::size_t row_bytes, int n_rows, int cols,
                               std::byte* panel) noexcept = {};
+
+  const PanelProducts& products(int n_tokens) const {
+    return many_tokens > 0 && n_tokens >= many_tokens ? many : few;
+  }
 };
 
 /// A type's panels, the same in every set.

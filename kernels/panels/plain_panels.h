@@ -169,17 +169,19 @@ inline void quantize_plain(const QuantizeArgs& a) noexcept {
 template <class Block>
 consteval void add_plain_panel(PanelKernels& kernels, DType type) {
   if constexpr (HasPanel<Block>) {
-    kernels.multiply[index_of(type)] = multiply_plain<Block>;
+    kernels.few.multiply[index_of(type)] = multiply_plain<Block>;
     kernels.encode[index_of(type)] = encode_panel<Block>;
   }
   if constexpr (HasFloatPanel<Block>) {
-    kernels.multiply_floats[index_of(type)] = multiply_floats_plain<Block>;
+    kernels.few.multiply_floats[index_of(type)] = multiply_floats_plain<Block>;
     kernels.encode[index_of(type)] = encode_float_panel<Block>;
   }
 }
 
 consteval PanelKernels plain_panel_kernels() {
-  PanelKernels kernels{.widest_tile = kWidestPlain, .quantize = quantize_plain};
+  PanelKernels kernels{.few = {.widest_tile = kWidestPlain,
+                               .activation_bytes = activation_bytes,
+                               .quantize = quantize_plain}};
 #define LQ_DTYPE(id, name, Block, gguf_id, max_rmse) add_plain_panel<Block>(kernels, DType::id);
 #define LQ_STORAGE(id, name, gguf_id, values, bytes)
 #include "kernels/blocks/dtypes.def"

@@ -3,8 +3,6 @@
 namespace lq {
 namespace {
 
-using kernels::activation_bytes;
-
 /// A product of fewer multiplications stays on the calling thread.
 constexpr std::int64_t kProductsWorthSharing = 1 << 14;
 /// Multiplications that a task should have at least.
@@ -25,7 +23,8 @@ void CpuProducts::reserve(Scratch& scratch, int n_tokens) const {
   };
   if (few_ && input_.norm) grow(scratch.normed, size_of(n_tokens) * size_of(cols));
   const std::size_t places = size_of((n_tokens + width_ - 1) / width_ * width_);
-  if (wants_tiles_) grow(scratch.tiles, places * activation_bytes(cols));
+  if (wants_tiles_)
+    grow(scratch.tiles, (places * way_->activation_bytes(cols) + sizeof(Line) - 1) / sizeof(Line));
 }
 
 int CpuProducts::begin(const ProductInput& input, std::span<const Product> products, int n_units) {
@@ -37,9 +36,10 @@ int CpuProducts::begin(const ProductInput& input, std::span<const Product> produ
     work += static_cast<std::int64_t>(w.rows) * w.cols * input.x.rows;
     wants_tiles_ = wants_tiles_ || (w.in_panels && !kernels::panel_traits(w.type).floats);
   }
-  const int n_tokens = input.x.rows, widest = table_.panels.widest_tile;
-  width_ = kernels::tile_width(n_tokens, widest);
-  few_ = n_tokens <= widest;
+  const int n_tokens = input.x.rows;
+  way_ = &table_.panels.products(n_tokens);
+  width_ = kernels::tile_width(n_tokens, way_->widest_tile);
+  few_ = n_tokens <= table_.panels.few.widest_tile;
   const bool alone = work < kProductsWorthSharing || pool_.threads() == 1;
   if (few_) {
     for (Scratch& scratch : own_) reserve(scratch, n_tokens);
@@ -71,13 +71,13 @@ void CpuProducts::prepare(int first, int n, float* normed, Scratch& scratch, int
     x = normed;
   }
   if (!wants_tiles_) return;
-  table_.panels.quantize(
-      {.x = x,
-       .stride = size_of(cols),
-       .cols = cols,
-       .n_tokens = n,
-       .width = width_,
-       .tile = scratch.tiles.data() + size_of(tile) * size_of(width_) * activation_bytes(cols)});
+  way_->quantize({.x = x,
+                  .stride = size_of(cols),
+                  .cols = cols,
+                  .n_tokens = n,
+                  .width = width_,
+                  .tile = scratch.tile_bytes() +
+                          size_of(tile) * size_of(width_) * way_->activation_bytes(cols)});
 }
 
 void CpuProducts::enter(int worker) {
@@ -90,7 +90,7 @@ void CpuProducts::enter(int worker) {
     if (input_.norm) x = normed;
   }
   prepared_[size_of(worker)] = {
-      .x = x, .x_stride = size_of(input_.x.cols), .tiles = scratch.tiles.data()};
+      .x = x, .x_stride = size_of(input_.x.cols), .tiles = scratch.tile_bytes()};
 }
 
 void CpuProducts::multiply(const Product& product, RowRange rows, int worker) const {
@@ -100,28 +100,28 @@ void CpuProducts::multiply(const Product& product, RowRange rows, int worker) co
   const int first_panel = rows.begin / kernels::kPanelRows;
   const int end_panel = (rows.end + kernels::kPanelRows - 1) / kernels::kPanelRows;
   if (w.in_panels && kernels::panel_traits(w.type).floats) {
-    table_.panels.multiply_floats[type]({.panels = w.data,
-                                         .rows = w.rows,
-                                         .cols = w.cols,
-                                         .panel_begin = first_panel,
-                                         .panel_end = end_panel,
-                                         .x = prepared.x,
-                                         .x_stride = prepared.x_stride,
-                                         .n_tokens = input_.x.rows,
-                                         .y = product.y.data,
-                                         .y_stride = size_of(product.y.cols)});
+    table_.panels.few.multiply_floats[type]({.panels = w.data,
+                                             .rows = w.rows,
+                                             .cols = w.cols,
+                                             .panel_begin = first_panel,
+                                             .panel_end = end_panel,
+                                             .x = prepared.x,
+                                             .x_stride = prepared.x_stride,
+                                             .n_tokens = input_.x.rows,
+                                             .y = product.y.data,
+                                             .y_stride = size_of(product.y.cols)});
     return;
   }
   if (w.in_panels) {
-    table_.panels.multiply[type]({.panels = w.data,
-                                  .rows = w.rows,
-                                  .cols = w.cols,
-                                  .panel_begin = first_panel,
-                                  .panel_end = end_panel,
-                                  .x = prepared.tiles,
-                                  .n_tokens = input_.x.rows,
-                                  .y = product.y.data,
-                                  .y_stride = size_of(product.y.cols)});
+    way_->multiply[type]({.panels = w.data,
+                          .rows = w.rows,
+                          .cols = w.cols,
+                          .panel_begin = first_panel,
+                          .panel_end = end_panel,
+                          .x = prepared.tiles,
+                          .n_tokens = input_.x.rows,
+                          .y = product.y.data,
+                          .y_stride = size_of(product.y.cols)});
     return;
   }
   table_.matmul[type]({.w = w.data,

@@ -56,9 +56,13 @@ class CpuProducts {
     std::size_t x_stride = 0;
     const std::byte* tiles = nullptr;
   };
+  struct alignas(64) Line {
+    std::byte bytes[64];
+  };
   struct Scratch {
     std::vector<float> normed;
-    std::vector<std::byte> tiles;
+    std::vector<Line> tiles;
+    std::byte* tile_bytes() { return reinterpret_cast<std::byte*>(tiles.data()); }
   };
 
   /// Returns the number of tasks for n_units units of rows.
@@ -75,6 +79,7 @@ class CpuProducts {
   Scratch shared_;
   std::vector<Prepared> prepared_;  ///< by worker
   ProductInput input_;
+  const kernels::PanelProducts* way_ = nullptr;
   bool wants_tiles_ = false;  ///< a weight is in panels
   int width_ = 1;             ///< tokens a tile
   bool few_ = true;

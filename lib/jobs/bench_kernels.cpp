@@ -118,20 +118,20 @@ void repack(const KernelTable& table, const Operands& in, Results& out) {
 
 /// The first n_tokens rows of values as activations.
 void round_tokens(const KernelTable& table, const Operands& in, int n_tokens, Results& out) {
-  const int width = kernels::tile_width(n_tokens, table.panels.widest_tile);
+  const int width = kernels::tile_width(n_tokens, table.panels.few.widest_tile);
   const std::size_t bytes = kernels::activation_bytes(kRowLength);
   out.tiles.assign(static_cast<std::size_t>(n_tokens) * bytes, std::byte{});
   for (int t = 0; t < n_tokens; t += width)
-    table.panels.quantize({.x = in.values.data() + static_cast<std::size_t>(t) * kRowLength,
-                           .stride = kRowLength,
-                           .cols = kRowLength,
-                           .n_tokens = width,
-                           .width = width,
-                           .tile = out.tiles.data() + static_cast<std::size_t>(t) * bytes});
+    table.panels.few.quantize({.x = in.values.data() + static_cast<std::size_t>(t) * kRowLength,
+                               .stride = kRowLength,
+                               .cols = kRowLength,
+                               .n_tokens = width,
+                               .width = width,
+                               .tile = out.tiles.data() + static_cast<std::size_t>(t) * bytes});
 }
 
 void multiply_panels(const KernelTable& table, const Operands& in, int n_tokens, Results& out) {
-  const kernels::PanelKernels& panels = table.panels;
+  const kernels::PanelProducts& panels = table.panels.few;
   constexpr int kPanels = kRows / kernels::kPanelRows;
   if (kernels::panel_traits(in.type).floats)
     return panels.multiply_floats[index_of(in.type)]({.panels = out.panels.data(),
@@ -168,10 +168,10 @@ bool panel_products_hold(const Operands& in, int n_tokens, const Results& out) {
 }
 
 const void* panel_product(const KernelTable& table, DType type) {
-  const auto multiply_codes = table.panels.multiply[index_of(type)];
+  const auto multiply_codes = table.panels.few.multiply[index_of(type)];
   return multiply_codes
              ? reinterpret_cast<const void*>(multiply_codes)
-             : reinterpret_cast<const void*>(table.panels.multiply_floats[index_of(type)]);
+             : reinterpret_cast<const void*>(table.panels.few.multiply_floats[index_of(type)]);
 }
 
 struct Operation {

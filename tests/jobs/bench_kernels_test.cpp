@@ -28,7 +28,7 @@ void multiply_wrongly(const kernels::MatmulArgs& args) noexcept {
 }
 
 void multiply_panels_wrongly(const kernels::PanelMatmulArgs& args) noexcept {
-  kernels::kernel_table("generic")->panels.multiply[kType](args);
+  kernels::kernel_table("generic")->panels.few.multiply[kType](args);
   args.y[0] *= 1.000001f;
 }
 
@@ -64,6 +64,6 @@ TEST_CASE("a kernel that disagrees with the type's definition is not timed") {
   table.matmul[kType] = multiply_wrongly;
   CHECK(holds(refusal(table), "kernel matmul of Q8_0"));
   table = *kernels::kernel_table("generic");
-  table.panels.multiply[kType] = multiply_panels_wrongly;
+  table.panels.few.multiply[kType] = multiply_panels_wrongly;
   CHECK(holds(refusal(table), "kernel panels-1 of Q8_0"));
 }

@@ -106,18 +106,20 @@ void multiply_panels(const PanelMatmulArgs& a) noexcept {
 template <class Set, class Block>
 consteval void add_panel_type(PanelKernels& kernels, DType type) {
   if constexpr (HasPanel<Block>) {
-    kernels.multiply[index_of(type)] = multiply_panels<Set, Block>;
+    kernels.few.multiply[index_of(type)] = multiply_panels<Set, Block>;
     kernels.encode[index_of(type)] = encode_panel<Block>;
   }
   if constexpr (HasFloatPanel<Block>) {
-    kernels.multiply_floats[index_of(type)] = multiply_floats_avx2<Block>;
+    kernels.few.multiply_floats[index_of(type)] = multiply_floats_avx2<Block>;
     kernels.encode[index_of(type)] = encode_float_panel<Block>;
   }
 }
 
 template <class Set>
 consteval PanelKernels panel_kernels_of() {
-  PanelKernels kernels{.widest_tile = Set::kWidest, .quantize = quantize_avx2};
+  PanelKernels kernels{.few = {.widest_tile = Set::kWidest,
+                               .activation_bytes = activation_bytes,
+                               .quantize = quantize_avx2}};
 #define LQ_DTYPE(id, name, Block, gguf_id, max_rmse) add_panel_type<Set, Block>(kernels, DType::id);
 #define LQ_STORAGE(id, name, gguf_id, values, bytes)
 #include "kernels/blocks/dtypes.def"

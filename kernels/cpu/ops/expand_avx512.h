@@ -1,0 +1,86 @@
+#pragma once
+// Weights of panels and activations as tiles of bfloat16, with AVX-512 and its BF16.
+#include "kernels/cpu/ops/panel_products_vnni.h"
+#include "kernels/panels/tile_products.h"
+
+namespace lq::kernels {
+namespace {
+
+/// Step and low of 16 rows for a group of a run.
+template <PanelForm F>
+struct GroupWeights {
+  using Layout = PanelLayout<F>;
+  __m512 step, low;
+
+  /// `tile`'s group g: of the run for flat types, of the tile for nested ones.
+  GroupWeights(const std::byte* tile, int g) {
+    if constexpr (F.nested) {
+      const __m128i bytes = load_rows(tile + Layout::kGroupScale + kPanelRows * g);
+      __m512i scale = F.signed_scales ? _mm512_cvtepi8_epi32(bytes) : _mm512_cvtepu8_epi32(bytes);
+      __m512i min = _mm512_srli_epi32(scale, 4);
+      if constexpr (F.nibble_scales) scale = _mm512_and_si512(scale, _mm512_set1_epi32(15));
+      if constexpr (Layout::kSeparateMins)
+        min = _mm512_cvtepu8_epi32(load_rows(tile + Layout::kGroupMin + kPanelRows * g));
+      step = _mm512_mul_ps(load_half_rows(tile + Layout::kScale), _mm512_cvtepi32_ps(scale));
+      if constexpr (F.mins)
+        low = _mm512_mul_ps(negative(load_half_rows(tile + Layout::kMin)), _mm512_cvtepi32_ps(min));
+    } else {
+      step = load_half_rows(tile + Layout::kScale + 2 * kPanelRows * g);
+      if constexpr (F.mins) low = load_half_rows(tile + Layout::kMin + 2 * kPanelRows * g);
+    }
+    if constexpr (!F.mins) low = _mm512_mul_ps(step, _mm512_set1_ps(-static_cast<float>(F.zero)));
+  }
+
+  static __m512 negative(__m512 v) { return _mm512_xor_ps(v, _mm512_set1_ps(-0.0f)); }
+
+  /// Column kColumn of a unit.
+  template <int kColumn>
+  __m512 column(__m512i unit) const {
+    constexpr int kAlone = static_cast<int>(0x80808000u) + kColumn;  // the other three bytes are 0
+    const __m512i place = _mm512_set4_epi32(kAlone + 12, kAlone + 8, kAlone + 4, kAlone);
+    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_shuffle_epi8(unit, place)), step, low);
+  }
+};
+
+/// Numbers of `first`, then those of `second`.
+inline __m512i to_bfloats(__m512 first, __m512 second) {
+  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(second, first));
+}
+
+/// Pairs of one number of `even` and one of `odd`.
+inline __m512i to_bfloat_pairs(__m512 even, __m512 odd) {
+  const __m512i lanes =
+      _mm512_set_epi32(0x001f000f, 0x001e000e, 0x001d000d, 0x001c000c, 0x001b000b, 0x001a000a,
+                       0x00190009, 0x00180008, 0x00170007, 0x00160006, 0x00150005, 0x00140004,
+                       0x00130003, 0x00120002, 0x00110001, 0x00100000);
+  return _mm512_permutexvar_epi16(lanes, to_bfloats(even, odd));
+}
+
+/// For sets of tiles: tile_products.h.
+struct ExpandAvx512 {
+  template <PanelForm F>
+  static void expand(const std::byte* tile, int run, std::byte* b) {
+    using Layout = PanelLayout<F>;
+    constexpr int kRunGroups = kRunUnits / Layout::kGroupUnits;
+    const PackedUnits<F> packed{tile};
+#pragma GCC unroll 2
+    for (int g = 0; g < kRunGroups; ++g) {
+      const GroupWeights<F> group(tile, kRunGroups * run + g);
+#pragma GCC unroll 8
+      for (int k = 0; k < Layout::kGroupUnits; ++k, b += 2 * kTileRow) {
+        const __m512i unit = packed.unit(run, Layout::kGroupUnits * g + k);
+        _mm512_storeu_si512(
+            b, to_bfloat_pairs(group.template column<0>(unit), group.template column<1>(unit)));
+        _mm512_storeu_si512(b + kTileRow, to_bfloat_pairs(group.template column<2>(unit),
+                                                          group.template column<3>(unit)));
+      }
+    }
+  }
+
+  static void round_columns(const float* x, std::byte* to) {
+    _mm512_storeu_si512(to, to_bfloats(_mm512_loadu_ps(x), _mm512_loadu_ps(x + 16)));
+  }
+};
+
+}  // namespace
+}  // namespace lq::kernels

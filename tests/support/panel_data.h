@@ -1,0 +1,113 @@
+#pragma once
+// Panels, activations and products of stored matrices.
+#include <cstring>
+#include <string>
+
+#include <doctest/doctest.h>
+
+#include "kernels/cpu/kernel_table.h"
+#include "tests/support/kernel_data.h"
+
+namespace lq::test {
+
+/// Panels of a stored matrix.
+inline std::vector<std::byte> panels_of(const kernels::PanelKernels& kernels,
+                                        const StoredMatrix& w) {
+  const int rows = static_cast<int>(w.rows), cols = static_cast<int>(w.cols);
+  const std::size_t panel_bytes = kernels::panel_traits(w.type).panel_bytes(cols);
+  std::vector<std::byte> panels(panel_bytes * (w.rows + 15) / 16 + panel_bytes);
+  for (int first = 0; first < rows; first += 16)
+    kernels.encode[index_of(w.type)](
+        w.bytes.data() + static_cast<std::size_t>(first) * w.row_bytes, w.row_bytes,
+        std::min(rows - first, 16), cols,
+        panels.data() + static_cast<std::size_t>(first / 16) * panel_bytes);
+  return panels;
+}
+
+inline std::vector<std::byte> quantized(const kernels::PanelProducts& way,
+                                        const std::vector<float>& x, int n_tokens, int cols) {
+  const int width = kernels::tile_width(n_tokens, way.widest_tile);
+  const std::size_t token_bytes = way.activation_bytes(cols);
+  std::vector<std::byte> tiles;
+  for (int t = 0; t < n_tokens; t += width) {
+    tiles.resize(tiles.size() + token_bytes * static_cast<std::size_t>(width), std::byte{0x55});
+    way.quantize({.x = x.data() + static_cast<std::ptrdiff_t>(t) * cols,
+                  .stride = static_cast<std::size_t>(cols),
+                  .cols = cols,
+                  .n_tokens = std::min(width, n_tokens - t),
+                  .width = width,
+                  .tile = tiles.data() + static_cast<std::size_t>(t) * token_bytes});
+  }
+  return tiles;
+}
+
+/// y[t][r], rows of w.rows + 3 values; places beyond the panels keep -1.
+inline std::vector<float> multiply_panels_of(const kernels::PanelProducts& way,
+                                             const StoredMatrix& w,
+                                             const std::vector<std::byte>& panels,
+                                             const std::vector<float>& x, int n_tokens, int begin,
+                                             int end) {
+  const int cols = static_cast<int>(w.cols);
+  std::vector<float> y(static_cast<std::size_t>(n_tokens) * (w.rows + 3), -1);
+  if (kernels::panel_traits(w.type).floats) {
+    way.multiply_floats[index_of(w.type)]({.panels = panels.data(),
+                                           .rows = static_cast<int>(w.rows),
+                                           .cols = cols,
+                                           .panel_begin = begin,
+                                           .panel_end = end,
+                                           .x = x.data(),
+                                           .x_stride = w.cols,
+                                           .n_tokens = n_tokens,
+                                           .y = y.data(),
+                                           .y_stride = w.rows + 3});
+    return y;
+  }
+  const auto tiles = quantized(way, x, n_tokens, cols);
+  way.multiply[index_of(w.type)]({.panels = panels.data(),
+                                  .rows = static_cast<int>(w.rows),
+                                  .cols = cols,
+                                  .panel_begin = begin,
+                                  .panel_end = end,
+                                  .x = tiles.data(),
+                                  .n_tokens = n_tokens,
+                                  .y = y.data(),
+                                  .y_stride = w.rows + 3});
+  return y;
+}
+
+inline bool equal_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+template <class Check>
+void for_each_panel_type(const Check& check) {
+  for_each_dtype([&](DType type, const DTypeTraits& traits) {
+    if (!kernels::panel_traits(type).exists) return;
+    CAPTURE(std::string(traits.name));
+    check(type, traits);
+  });
+}
+
+/// Types whose panels hold integer codes.
+template <class Check>
+void for_each_code_panel_type(const Check& check) {
+  for_each_panel_type([&](DType type, const DTypeTraits& traits) {
+    if (!kernels::panel_traits(type).floats) check(type, traits);
+  });
+}
+
+template <class Check>
+void for_each_panel_set(const Check& check) {
+  for (const kernels::KernelSet& set : kernels::kernel_sets()) {
+    if (!set.supported) continue;
+    CAPTURE(std::string(set.table->name));
+    check(kernels::kernel_table(set.table->name)->panels);
+  }
+}
+
+/// The kernels that every set is compared with.
+inline const kernels::PanelKernels& plain_panels() {
+  return kernels::kernel_table("generic")->panels;
+}
+
+}  // namespace lq::test

@@ -1,0 +1,11 @@
+#pragma once
+// Ways to multiply many tokens that no set has: those of sets are compared with them.
+#include "kernels/panels/panels.h"
+
+namespace lq::test {
+
+extern const kernels::PanelProducts kPlainTiles;
+/// Plain tiles, weights expanded with AVX-512 and its BF16: only where the machine has both.
+extern const kernels::PanelProducts kAvx512Expansion;
+
+}  // namespace lq::test
