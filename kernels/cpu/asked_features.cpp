@@ -1,6 +1,8 @@
 #include "kernels/cpu/asked_features.h"
 
 #include <cpuid.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -34,6 +36,11 @@ bool grants_tiles() noexcept {
   constexpr unsigned kBfloat = bit_of(22), kTile = bit_of(24), kBoth = kBfloat | kTile;
   static const bool kGranted = (extended_features(0).edx & kBoth) == kBoth && request_tile_data();
   return kGranted;
+}
+
+bool asks_for_amx() noexcept {
+  const char* const forced = getenv("LQ_CPU_ISA");
+  return forced && strcmp(forced, "amx") == 0;
 }
 
 }  // namespace lq::kernels

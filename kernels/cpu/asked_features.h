@@ -10,4 +10,7 @@ bool has_avx512_bf16() noexcept;
 /// state of a thread only for processes that asked. This asks.
 bool grants_tiles() noexcept;
 
+/// Whether LQ_CPU_ISA names the set amx: until it has run on such a machine nobody gets it unasked.
+bool asks_for_amx() noexcept;
+
 }  // namespace lq::kernels
