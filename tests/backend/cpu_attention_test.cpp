@@ -13,7 +13,7 @@ namespace {
 using namespace lq;
 using namespace lq::test;
 
-constexpr int kKvHeads = 2, kGroup = 3, kHeads = kKvHeads * kGroup;
+constexpr int kCacheHeads = 2, kGroup = 3, kQueryHeads = kCacheHeads * kGroup;
 
 /// A text in a cache, appended in two steps, and queries at its end.
 struct Text {
@@ -25,11 +25,11 @@ struct Text {
       : dim(head_dim),
         n_tokens(tokens),
         first(first_position),
-        cache(type, kKvHeads, dim, dim, page_tokens, first + tokens),
-        k(normal_values(values(first + tokens, kKvHeads), 1)),
-        v(normal_values(values(first + tokens, kKvHeads), 2)),
-        q(normal_values(values(tokens, kHeads), 3)),
-        out(values(tokens, kHeads), kNan) {}
+        cache(type, kCacheHeads, dim, dim, page_tokens, first + tokens),
+        k(normal_values(values(first + tokens, kCacheHeads), 1)),
+        v(normal_values(values(first + tokens, kCacheHeads), 2)),
+        q(normal_values(values(tokens, kQueryHeads), 3)),
+        out(values(tokens, kQueryHeads), kNan) {}
 
   std::size_t values(int rows, int heads) const {
     return static_cast<std::size_t>(rows) * static_cast<std::size_t>(heads * dim);
@@ -38,28 +38,29 @@ struct Text {
     return {cache.keys.data(), cache.values.data(), cache.pages, cache.page_tokens, cache.type};
   }
   void append(Backend& backend) {
-    const int width = kKvHeads * dim, half = (first + n_tokens) / 2;
-    backend.kv_append({k.data(), half, width}, {v.data(), half, width}, kKvHeads, 0, view());
+    const int width = kCacheHeads * dim, half = (first + n_tokens) / 2;
+    backend.kv_append({k.data(), half, width}, {v.data(), half, width}, kCacheHeads, 0, view());
     const int rest = first + n_tokens - half;
     backend.kv_append({k.data() + half * width, rest, width},
-                      {v.data() + half * width, rest, width}, kKvHeads, half, view());
+                      {v.data() + half * width, rest, width}, kCacheHeads, half, view());
   }
   /// Rows [begin, end) of the queries.
   void attend(Backend& backend, int begin, int end) {
-    backend.attention({.q = {q.data() + begin * kHeads * dim, end - begin, kHeads * dim},
-                       .cache = view(),
-                       .n_heads = kHeads,
-                       .n_kv_heads = kKvHeads,
-                       .head_dim = dim,
-                       .value_dim = dim,
-                       .first_position = first + begin,
-                       .scale = 0.2f,
-                       .out = {out.data() + begin * kHeads * dim, end - begin, kHeads * dim}});
+    backend.attention(
+        {.q = {q.data() + begin * kQueryHeads * dim, end - begin, kQueryHeads * dim},
+         .cache = view(),
+         .n_heads = kQueryHeads,
+         .n_kv_heads = kCacheHeads,
+         .head_dim = dim,
+         .value_dim = dim,
+         .first_position = first + begin,
+         .scale = 0.2f,
+         .out = {out.data() + begin * kQueryHeads * dim, end - begin, kQueryHeads * dim}});
   }
   double worst_error(int step) {
     double worst = 0;
-    for (int row = 0; row < n_tokens * kHeads; row += step) {
-      const int t = row / kHeads, h = row % kHeads;
+    for (int row = 0; row < n_tokens * kQueryHeads; row += step) {
+      const int t = row / kQueryHeads, h = row % kQueryHeads;
       const auto expected = cache.reference(q.data() + row * dim, h / kGroup, first + t + 1,
                                             static_cast<double>(0.2f));
       for (std::size_t i = 0; i < expected.size(); ++i)
@@ -98,8 +99,8 @@ TEST_CASE("kv_append stores rows as the type's encoder does") {
       text.append(*backend);
       const CacheCase stored = text.cache;
       for (int p = 0; p < 39; ++p)
-        for (int h = 0; h < kKvHeads; ++h) {
-          const std::size_t at = static_cast<std::size_t>((p * kKvHeads + h) * 32);
+        for (int h = 0; h < kCacheHeads; ++h) {
+          const std::size_t at = static_cast<std::size_t>((p * kCacheHeads + h) * 32);
           traits(type).encode(text.k.data() + at, nullptr, text.cache.key(p, h), 32);
           traits(type).encode(text.v.data() + at, nullptr, text.cache.value(p, h), 32);
         }

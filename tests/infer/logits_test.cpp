@@ -282,7 +282,9 @@ TEST_CASE("logits do not depend on threads, steps, or what was in the cache befo
 TEST_CASE("logits with a cache of fewer bits") {
   const LoadedModel model("lq-demo", DType::F32);
   // Q8_0 costs as much here as with the weights: 0.2 of a logit.
-  for (const auto& [type, bound] : {std::pair{DType::F16, 1e-2}, {DType::Q8_0, 0.4}}) {
+  for (const auto& cache : {std::pair{DType::F16, 1e-2}, {DType::Q8_0, 0.4}}) {
+    const DType type = cache.first;
+    const double bound = cache.second;
     CAPTURE(cache_type_name(type));
     for (const int batch : {64, 1}) {
       double worst = 0;
