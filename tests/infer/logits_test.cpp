@@ -365,9 +365,9 @@ TEST_CASE("activations of 8 bits change what a model says by little, in every se
     CHECK(divergence < kRoundedDivergence);
     CHECK(std::fabs(ratio - 1) < 0.01);  // of 127 tokens only
     CHECK(worst < kRoundedBound);
+    // Products have the same bits in every set, other operations not: one type shows their effect.
     for (const kernels::KernelSet& set : kernels::kernel_sets())
-      // Other operations than products differ in their last bits, so logits do.
-      if (set.supported) {
+      if (set.supported && type == DType::Q4_K) {
         double set_worst = 0;
         const auto logits = run(*make_cpu_backend(2, set.table->name), true);
         for (std::size_t i = 0; i < logits.size(); ++i)
