@@ -1,7 +1,7 @@
 #pragma once
-// Products with panels of floats on AVX2. Few tokens: two panels stream by, each column of 16 rows
-// is two vectors. Many: 256 columns of a panel become binary32 in the first cache and meet six
-// tokens at a time, whose sums fill twelve registers.
+// Products with panels of floats on AVX2. Few tokens: two or four panels stream by, each column of
+// 16 rows is two vectors. Many: 256 columns of a panel become binary32 in the first cache and meet
+// six tokens at a time, whose sums fill twelve registers.
 #include "kernels/cpu/ops/vector_avx2.h"
 #include "kernels/panels/float_panels.h"
 
@@ -66,9 +66,11 @@ inline void stream_panels(const FloatMatmulArgs& a, int panel, int first) {
 
 template <class Block, int T>
 inline void multiply_few_floats(const FloatMatmulArgs& a, int first) {
+  constexpr int kTogether = 4 / T;  // eight sums in flight, or products wait for each other
   int p = a.panel_begin;
-  for (; p + 2 <= a.panel_end; p += 2) stream_panels<Block, 2, T>(a, p, first);
-  if (p < a.panel_end) stream_panels<Block, 1, T>(a, p, first);
+  for (; p + kTogether <= a.panel_end; p += kTogether)
+    stream_panels<Block, kTogether, T>(a, p, first);
+  for (; p < a.panel_end; ++p) stream_panels<Block, 1, T>(a, p, first);
 }
 
 constexpr int kFloatTile = 6;      ///< tokens whose sums are in registers
