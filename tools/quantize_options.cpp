@@ -13,7 +13,9 @@ namespace {
 
 std::vector<std::string> storage_types() {
   std::vector<std::string> names;
-  for_each_dtype([&](DType, const DTypeTraits& t) { names.emplace_back(t.name); });
+  for_each_dtype([&](DType, const DTypeTraits& t) {
+    if (t.in_gguf()) names.emplace_back(t.name);
+  });
   return names;
 }
 
@@ -28,7 +30,7 @@ TypePattern parse_pattern(const std::string& text, const std::string& origin) {
     fail(ErrorKind::usage, origin, " ", quote(text), " is not of the form REGEX=TYPE");
   const std::string name = text.substr(equals + 1);
   const auto type = dtype_named(name);
-  if (!type || !traits(*type).has_codec()) {
+  if (!type || !traits(*type).has_codec() || !traits(*type).in_gguf()) {
     std::string known;
     for (const std::string& one : storage_types()) known += (known.empty() ? "" : ", ") + one;
     fail(ErrorKind::usage, origin, " ", quote(text), ": unknown type ", quote(name), "; types are ",

@@ -1,8 +1,12 @@
 #pragma once
 // Every storage type with a codec; one include for each LQ_DTYPE row of dtypes.def.
 #include "kernels/blocks/bf16.h"
+#include "kernels/blocks/e4m3.h"
 #include "kernels/blocks/f16.h"
 #include "kernels/blocks/f32.h"
+#include "kernels/blocks/fp4_16.h"
+#include "kernels/blocks/i4.h"
+#include "kernels/blocks/i8.h"
 #include "kernels/blocks/iq1_m.h"
 #include "kernels/blocks/iq1_s.h"
 #include "kernels/blocks/iq2_s.h"
@@ -13,6 +17,7 @@
 #include "kernels/blocks/iq4_nl.h"
 #include "kernels/blocks/iq4_xs.h"
 #include "kernels/blocks/mxfp4.h"
+#include "kernels/blocks/nf4.h"
 #include "kernels/blocks/nvfp4.h"
 #include "kernels/blocks/q1_0.h"
 #include "kernels/blocks/q2_0.h"

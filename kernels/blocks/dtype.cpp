@@ -41,7 +41,7 @@ const DTypeTraits& traits(DType type) noexcept { return kTraits[static_cast<int>
 
 std::optional<DType> dtype_of_gguf(std::uint32_t gguf_id) noexcept {
   for (int i = 0; i < kDTypeCount; ++i)
-    if (kTraits[i].gguf_id == gguf_id) return static_cast<DType>(i);
+    if (kTraits[i].in_gguf() && kTraits[i].gguf_id == gguf_id) return static_cast<DType>(i);
   return std::nullopt;
 }
 

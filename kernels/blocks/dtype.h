@@ -20,9 +20,12 @@ inline constexpr int kDTypeCount = static_cast<int>(DType::kCount);
 /// Place of `type` in tables with one row a type.
 constexpr std::size_t index_of(DType type) { return static_cast<std::size_t>(type); }
 
+/// Number of types that GGUF files cannot hold.
+inline constexpr std::uint32_t kNotInGguf = 0xffffffffu;
+
 struct DTypeTraits {
   const char* name;  ///< as printed and written on the command line (case does not matter there)
-  std::uint32_t gguf_id;  ///< the type number stored in GGUF files
+  std::uint32_t gguf_id;  ///< the type number stored in GGUF files, or kNotInGguf
   int values;             ///< values in a block; rows are whole blocks
   std::size_t bytes;      ///< bytes in a block
   double max_rmse;        ///< bound that encode -> decode meets on N(0,1)
@@ -39,6 +42,7 @@ struct DTypeTraits {
   bool (*valid)(const void* blocks, std::size_t n_values) noexcept;
 
   bool has_codec() const { return decode != nullptr; }
+  bool in_gguf() const { return gguf_id != kNotInGguf; }
   /// Bytes of `n_values` (a multiple of `values`) stored values.
   std::size_t row_bytes(std::size_t n_values) const {
     return n_values / static_cast<std::size_t>(values) * bytes;
@@ -48,6 +52,7 @@ struct DTypeTraits {
 /// Traits of `type`. Never fails: the table has a row for every DType.
 const DTypeTraits& traits(DType type) noexcept;
 
+/// By number in GGUF files.
 std::optional<DType> dtype_of_gguf(std::uint32_t gguf_id) noexcept;
 /// By name; case does not matter.
 std::optional<DType> dtype_named(std::string_view name) noexcept;

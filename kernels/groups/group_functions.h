@@ -1,7 +1,7 @@
 #pragma once
 // The arithmetic of GroupKernels, compiled for each instruction set with its flags.
 #include "kernels/groups/groups.h"
-#include "kernels/groups/small_floats.h"
+#include "kernels/small_floats.h"
 
 namespace lq::kernels {
 namespace {

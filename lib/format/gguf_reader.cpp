@@ -419,14 +419,16 @@ void GgufReader::open_parts(const std::filesystem::path& path, GgufHeader given,
          *total, " (split.tensors.count); they are not all of one model");
 }
 
-void GgufReader::read(std::size_t index, std::span<const std::byte> part,
-                      std::span<std::byte> into) const {
-  if (files_.empty()) return TensorSource::read(index, part, into);
-  files_[file_of_[index]].read(part, into);
+void GgufReader::read(std::size_t index, std::uint64_t offset, std::span<std::byte> into) const {
+  const auto part = data(index).subspan(offset, into.size());
+  if (files_.empty())
+    std::copy(part.begin(), part.end(), into.begin());
+  else
+    files_[file_of_[index]].read(part, into);
 }
 
-void GgufReader::release(std::size_t index, std::span<const std::byte> part) const {
-  if (!files_.empty()) files_[file_of_[index]].release(part);
+void GgufReader::release(std::size_t index) const {
+  if (!files_.empty()) files_[file_of_[index]].release(data(index));
 }
 
 }  // namespace lq

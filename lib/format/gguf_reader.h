@@ -42,9 +42,8 @@ class GgufReader : public TensorSource {
   const Metadata& metadata() const override { return metadata_; }
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
   std::span<const std::byte> data(std::size_t index) const override { return data_[index]; }
-  void read(std::size_t index, std::span<const std::byte> part,
-            std::span<std::byte> into) const override;
-  void release(std::size_t index, std::span<const std::byte> part) const override;
+  void read(std::size_t index, std::uint64_t offset, std::span<std::byte> into) const override;
+  void release(std::size_t index) const override;
   std::vector<std::filesystem::path> files() const override { return paths_; }
   std::size_t file_index(std::size_t index) const override {
     return file_of_.empty() ? 0 : file_of_[index];

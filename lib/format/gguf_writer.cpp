@@ -101,6 +101,9 @@ void check_tensor(const TensorInfo& tensor) {
     fail(ErrorKind::unsupported, "tensor ", quote(tensor.name), " has ", tensor.shape.size(),
          " dimensions; GGUF allows ", kGgufMaxDims);
   const auto& facts = traits(tensor.type);
+  if (!facts.in_gguf())
+    fail(ErrorKind::unsupported, "tensor ", quote(tensor.name), " is of type ", facts.name,
+         ", which GGUF files cannot hold");
   if (tensor.row_length() % static_cast<std::uint64_t>(facts.values) != 0)
     fail(ErrorKind::unsupported, "tensor ", quote(tensor.name), " has rows of ",
          tensor.row_length(), " values; ", facts.name, " takes multiples of ", facts.values);

@@ -202,14 +202,17 @@ std::span<const std::byte> SafetensorsReader::data(std::size_t index) const {
   return detail.data;
 }
 
-void SafetensorsReader::read(std::size_t index, std::span<const std::byte> part,
+void SafetensorsReader::read(std::size_t index, std::uint64_t offset,
                              std::span<std::byte> into) const {
-  if (files_.empty()) return TensorSource::read(index, part, into);
-  files_[details_[index].file].read(part, into);
+  const auto part = raw_data(index).subspan(offset, into.size());
+  if (files_.empty())
+    std::copy(part.begin(), part.end(), into.begin());
+  else
+    files_[details_[index].file].read(part, into);
 }
 
-void SafetensorsReader::release(std::size_t index, std::span<const std::byte> part) const {
-  if (!files_.empty()) files_[details_[index].file].release(part);
+void SafetensorsReader::release(std::size_t index) const {
+  if (!files_.empty()) files_[details_[index].file].release(raw_data(index));
 }
 
 }  // namespace lq

@@ -43,9 +43,8 @@ class SafetensorsReader : public TensorSource {
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
   /// Throws Error(unsupported) that names the storage if it has no DType: see raw_data().
   std::span<const std::byte> data(std::size_t index) const override;
-  void read(std::size_t index, std::span<const std::byte> part,
-            std::span<std::byte> into) const override;
-  void release(std::size_t index, std::span<const std::byte> part) const override;
+  void read(std::size_t index, std::uint64_t offset, std::span<std::byte> into) const override;
+  void release(std::size_t index) const override;
   std::vector<std::filesystem::path> files() const override { return paths_; }
   std::size_t file_index(std::size_t index) const override { return details_[index].file; }
 

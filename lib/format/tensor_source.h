@@ -24,13 +24,14 @@ class TensorSource {
   virtual std::string_view format() const = 0;   ///< "GGUF 3", "safetensors"
   virtual const Metadata& metadata() const = 0;  ///< GGUF's keys; empty for Hugging Face folders
   virtual const std::vector<TensorInfo>& tensors() const = 0;  ///< in file order
-  /// Bytes of tensor `index`, exactly tensors()[index].bytes() long.
+  /// Bytes of tensor `index`, exactly tensors()[index].bytes() long; they stay at least until
+  /// release().
   virtual std::span<const std::byte> data(std::size_t index) const = 0;
-  /// Copies a part of data(index), which then does not become resident. Throws Error(file).
-  virtual void read(std::size_t index, std::span<const std::byte> part,
-                    std::span<std::byte> into) const;
-  /// Tells that a part of data(index) is not needed for now (keeps resident memory small).
-  virtual void release(std::size_t index, std::span<const std::byte> part) const = 0;
+  /// Copies bytes [offset, offset + into.size()) of tensor `index`, which do not become resident.
+  /// Throws Error(file).
+  virtual void read(std::size_t index, std::uint64_t offset, std::span<std::byte> into) const;
+  /// Tells that data(index) is not needed for now (keeps resident memory small).
+  virtual void release(std::size_t index) const = 0;
   /// Files that this source reads.
   virtual std::vector<std::filesystem::path> files() const = 0;
   /// Index into files() of the one that holds tensor `index`.

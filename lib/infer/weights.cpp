@@ -149,7 +149,7 @@ class Weights::Loader {
     if (!memory) return weight;
     weights_.names_.emplace(weight.data, source_.tensors()[index].name);
     buffers().push_back(std::move(memory));
-    source_.release(index, source_.data(index));
+    source_.release(index);
     return weight;
   }
 

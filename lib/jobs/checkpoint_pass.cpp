@@ -59,10 +59,7 @@ std::vector<float> CheckpointPass::values_of(const CheckpointPiece& piece) const
   const kernels::KernelTable& kernels = choose_cpu_kernels();
   const std::uint64_t row_bytes = linear.cols * traits(linear.type).bytes;
   std::vector<std::byte> stored((piece.last - piece.first) * row_bytes);
-  plan_.source->read(
-      module.source_index,
-      plan_.source->raw_data(module.source_index).subspan(piece.first * row_bytes, stored.size()),
-      stored);
+  plan_.source->read(module.source_index, piece.first * row_bytes, stored);
   std::vector<float> values((piece.last - piece.first) * linear.cols);
   kernels.decode[index_of(linear.type)](stored.data(), values.data(), values.size());
   if (kernels.all_finite(values.data(), values.size())) return values;
@@ -75,9 +72,7 @@ std::vector<float> CheckpointPass::values_of(const CheckpointPiece& piece) const
 std::vector<std::byte> CheckpointPass::bytes_of(const CheckpointPiece& piece) const {
   const PlannedModule& module = plan_.modules[piece.module];
   std::vector<std::byte> bytes(piece.last - piece.first);
-  plan_.source->read(module.source_index,
-                     plan_.source->raw_data(module.source_index).subspan(piece.first, bytes.size()),
-                     bytes);
+  plan_.source->read(module.source_index, piece.first, bytes);
   if (!module.as_half) return bytes;
   const TensorInfo& tensor = plan_.source->tensors()[module.source_index];
   return as_half(

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/blocks/nf4.h"
 #include "lib/base/error.h"
 #include "lib/jobs/quantization_config.h"
 
@@ -15,42 +16,8 @@ namespace {
 constexpr std::uint64_t kBlockValues = 64;
 constexpr std::uint64_t kNestedBlock = 256;  ///< scales that share one of their own
 
-// Values of the 16 codes, from the QLoRA paper (arXiv:2305.14314) and from bitsandbytes.
-constexpr float kNf4[16] = {-1,
-                            -0.6961928009986877f,
-                            -0.5250730514526367f,
-                            -0.39491748809814453f,
-                            -0.28444138169288635f,
-                            -0.18477343022823334f,
-                            -0.09105003625154495f,
-                            0,
-                            0.07958029955625534f,
-                            0.16093020141124725f,
-                            0.24611230194568634f,
-                            0.33791524171829224f,
-                            0.44070982933044434f,
-                            0.5626170039176941f,
-                            0.7229568362236023f,
-                            1};
-constexpr float kFp4[16] = {0,
-                            0.0052083334885537624f,
-                            0.6666666865348816f,
-                            1,
-                            0.3333333432674408f,
-                            0.5f,
-                            0.1666666716337204f,
-                            0.25f,
-                            0,
-                            -0.0052083334885537624f,
-                            -0.6666666865348816f,
-                            -1,
-                            -0.3333333432674408f,
-                            -0.5f,
-                            -0.1666666716337204f,
-                            -0.25f};
-
 const float* code_values(WeightNumber number) {
-  return number == WeightNumber::bnb_nf4 ? kNf4 : kFp4;
+  return number == WeightNumber::bnb_nf4 ? kernels::Nf4Table::kValue : kernels::Fp4Table::kValue;
 }
 
 kernels::FourBitCode four_bit_code(const float* values) {

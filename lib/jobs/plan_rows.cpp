@@ -76,8 +76,7 @@ std::span<const std::byte> read_part(const PlannedTensor& tensor, std::uint64_t 
                                      std::uint64_t n_bytes, Scratch& scratch) {
   scratch.stored.resize(std::max(scratch.stored.size(), n_bytes));
   const std::span into = std::span(scratch.stored).first(n_bytes);
-  tensor.source->read(tensor.source_index,
-                      tensor.source->data(tensor.source_index).subspan(offset, n_bytes), into);
+  tensor.source->read(tensor.source_index, offset, into);
   return into;
 }
 

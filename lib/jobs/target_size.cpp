@@ -157,7 +157,7 @@ void measure(const Plan& plan, std::vector<Matrix>& matrices, int threads, Monit
                    Candidate& one = matrix.candidates[static_cast<std::size_t>(i)];
                    one.option.loss = matrix.weight * relative_error(tensor, one.type, kernels);
                  });
-    tensor.source->release(tensor.source_index, tensor.source->data(tensor.source_index));
+    tensor.source->release(tensor.source_index);
     monitor.advance(1);
   }
   monitor.end();

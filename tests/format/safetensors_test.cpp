@@ -149,7 +149,7 @@ TEST_CASE("model folders: shards in order, checked against the index") {
   CHECK(model.file_of(1) == dir / "model-00002-of-00002.safetensors");
   CHECK(model.files().size() == 2);
   CHECK(model.data(model.find("a").value()).size() == 8);
-  model.release(0, model.data(0));
+  model.release(0);
   CHECK(model.file("config.json") == dir / "config.json");
   CHECK(!model.find_file("tokenizer.json"));
   CHECK(holds(message_of(ErrorKind::file, [&] { model.file("tokenizer.json"); }),

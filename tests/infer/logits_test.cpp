@@ -137,7 +137,7 @@ class Restored : public TensorSource {
   const Metadata& metadata() const override { return source_.metadata(); }
   const std::vector<TensorInfo>& tensors() const override { return infos_; }
   std::span<const std::byte> data(std::size_t index) const override { return data_[index]; }
-  void release(std::size_t, std::span<const std::byte>) const override {}
+  void release(std::size_t) const override {}
   std::vector<std::filesystem::path> files() const override { return {}; }
 
  private:

@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "kernels/groups/small_floats.h"
+#include "kernels/small_floats.h"
 #include "lib/base/json.h"
 #include "lib/base/sha256.h"
 #include "lib/io/text_file.h"

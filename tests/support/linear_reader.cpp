@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "kernels/groups/small_floats.h"
+#include "kernels/small_floats.h"
 #include "lib/jobs/linear_layouts.h"
 
 namespace lq::test {
