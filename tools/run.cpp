@@ -14,6 +14,7 @@
 #include "lib/infer/session.h"
 #include "lib/io/text_file.h"
 #include "lib/jobs/answer_report.h"
+#include "lib/jobs/plan_source.h"
 #include "lib/jobs/token_io.h"
 #include "tools/chat.h"
 #include "tools/cli/options.h"
@@ -78,7 +79,9 @@ void declare_other_modes(CLI::App& app) {
 }
 
 void declare(CLI::App& app) {
-  app.add_option("MODEL", options.model, "GGUF model to run")->required();
+  app.add_option("MODEL", options.model,
+                 "model to run: a GGUF file, or a Hugging Face folder, quantized or not")
+      ->required();
   app.add_option("PROMPT", options.prompt,
                  "what to answer; without it standard input or, in a terminal, a chat")
       ->type_name("PROMPT");
@@ -126,8 +129,8 @@ void declare(CLI::App& app) {
 /// A file's name for messages.
 std::string shown_name(const std::string& file) { return file == "-" ? "standard input" : file; }
 
-void tokenize() {
-  const auto source = open_source(options.model);
+void tokenize(const cli::Context& context) {
+  const auto source = open_runnable(options.model, context.threads, context.monitor);
   const auto tokenizer = make_tokenizer(source->metadata());
   const EncodeOptions encode = {.add_special = options.add_special,
                                 .parse_special = !options.no_parse_special};
@@ -211,7 +214,7 @@ void answer_once(const std::string& prompt, Conversation& conversation, Session&
 }
 
 void execute(const cli::Context& context) {
-  if (options.tokenize) return tokenize();
+  if (options.tokenize) return tokenize(context);
   if (options.add_special || options.no_parse_special)
     fail(ErrorKind::usage, "--add-special and --no-parse-special go with --tokenize");
   const std::optional<std::string> prompt = options.logits ? std::nullopt : one_shot_prompt();
@@ -219,8 +222,10 @@ void execute(const cli::Context& context) {
   const ConversationOptions templates = conversation_options();
   const auto start = std::chrono::steady_clock::now();
   const auto backend = make_backend(options.device, context.threads);
-  const Model model(options.model, *backend,
-                    {.repack = !options.exact && !options.no_repack, .monitor = &context.monitor});
+  const Model model(open_runnable(options.model, context.threads, context.monitor), *backend,
+                    {.repack = !options.exact && !options.no_repack,
+                     .round_inputs = !options.exact,
+                     .monitor = &context.monitor});
   if (options.logits)
     return cli::print(logits_of(model, read_text(*options.logits), shown_name(*options.logits),
                                 kv_type, context.monitor)

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "kernels/blocks/activation_scheme.h"
 #include "kernels/blocks/dtype.h"
 
 namespace lq {
@@ -25,7 +26,8 @@ struct WeightView {
   DType type = DType::F32;
   const std::byte* data = nullptr;
   int rows = 0, cols = 0;
-  bool in_panels = false;  ///< as Backend::repack returned it: for products only
+  bool in_panels = false;         ///< as Backend::repack returned it: for products only
+  ActivationRounding input = {};  ///< what is multiplied with it is rounded so first
   explicit operator bool() const { return data != nullptr; }
 };
 
@@ -134,7 +136,7 @@ class Backend {
 
   /// y[t] = row tokens[t] of `table`, decoded.
   virtual void embed(const WeightView& table, std::span<const std::int32_t> tokens, View y) = 0;
-  /// y[t] = W x[t] for every row t of x.
+  /// y[t] = W x[t] for every row t of x, rounded as W wants it.
   virtual void matmul(const WeightView& w, View x, View y) = 0;
   /// y[t] = x[t] / rms(x[t]) * weight, over groups of `group` values (a row, or a head). May be in
   /// place.

@@ -183,6 +183,7 @@ void CpuBackend::add(View x, View y) {
 
 /// One job for the three projections; the rest is shared only for many tokens.
 void CpuBackend::qkv(const QkvStage& s) {
+  if (s.query.input != s.key.input || s.query.input != s.value.input) return Backend::qkv(s);
   const Product products[] = {{&s.query, s.q}, {&s.key, s.k}, {&s.value, s.v}};
   const float* const biases[] = {s.query_bias, s.key_bias, s.value_bias};
   products_.run({.x = s.x, .norm = s.norm, .eps = s.eps, .normed = s.normed}, products,
@@ -213,6 +214,7 @@ void CpuBackend::project(const ProjectStage& s) {
 }
 
 void CpuBackend::gated_up(const GatedUpStage& s) {
+  if (s.gate.input != s.up.input) return Backend::gated_up(s);
   const Product products[] = {{&s.gate, s.gate_out}, {&s.up, s.up_out}};
   products_.run_together({.x = s.x, .norm = s.norm, .eps = s.eps, .normed = s.normed}, products,
                          [&](RowRange rows) {

@@ -22,6 +22,7 @@ void CpuProducts::reserve(Scratch& scratch, int n_tokens) const {
     if (memory.size() < n) memory.resize(n);
   };
   if (few_ && input_.norm) grow(scratch.normed, size_of(n_tokens) * size_of(cols));
+  if (rounding_) grow(scratch.rounded, size_of(n_tokens) * size_of(cols));
   const std::size_t places = size_of((n_tokens + width_ - 1) / width_ * width_);
   if (wants_tiles_)
     grow(scratch.tiles, (places * way_->activation_bytes(cols) + sizeof(Line) - 1) / sizeof(Line));
@@ -29,6 +30,9 @@ void CpuProducts::reserve(Scratch& scratch, int n_tokens) const {
 
 int CpuProducts::begin(const ProductInput& input, std::span<const Product> products, int n_units) {
   input_ = input;
+  rounding_ = products[0].weight->input;
+  if (rounding_)
+    for (Scratch& scratch : own_) scratch.rounding.reserve(size_of(input.x.cols));
   wants_tiles_ = false;
   std::int64_t work = 0;
   for (const Product& product : products) {
@@ -46,12 +50,12 @@ int CpuProducts::begin(const ProductInput& input, std::span<const Product> produ
   } else {
     reserve(shared_, n_tokens);
     const int n_tiles = (n_tokens + width_ - 1) / width_;
-    pool_.run(n_tiles, [&](int tile, int) {
+    pool_.run(n_tiles, [&](int tile, int worker) {
       const int first = tile * width_;
       prepare(first, std::min(width_, n_tokens - first),
               input_.norm ? input_.normed.data + static_cast<std::ptrdiff_t>(first) * input_.x.cols
                           : nullptr,
-              shared_, tile);
+              shared_, tile, worker);
     });
   }
   if (alone) return 1;
@@ -60,7 +64,8 @@ int CpuProducts::begin(const ProductInput& input, std::span<const Product> produ
   return static_cast<int>(std::min<std::int64_t>(wanted, n_units));
 }
 
-void CpuProducts::prepare(int first, int n, float* normed, Scratch& scratch, int tile) {
+const float* CpuProducts::prepare(int first, int n, float* normed, Scratch& scratch, int tile,
+                                  int worker) {
   const int cols = input_.x.cols;
   const float* x = input_.x.data + static_cast<std::ptrdiff_t>(first) * cols;
   if (input_.norm) {
@@ -70,7 +75,16 @@ void CpuProducts::prepare(int first, int n, float* normed, Scratch& scratch, int
     }
     x = normed;
   }
-  if (!wants_tiles_) return;
+  if (rounding_) {
+    float* const rounded = scratch.rounded.data() + static_cast<std::ptrdiff_t>(first) * cols;
+    for (int t = 0; t < n; ++t) {
+      const std::ptrdiff_t at = static_cast<std::ptrdiff_t>(t) * cols;
+      round_input(table_, rounding_, x + at, size_of(cols), own_[size_of(worker)].rounding,
+                  rounded + at);
+    }
+    x = rounded;
+  }
+  if (!wants_tiles_) return x;
   way_->quantize({.x = x,
                   .stride = size_of(cols),
                   .cols = cols,
@@ -78,16 +92,18 @@ void CpuProducts::prepare(int first, int n, float* normed, Scratch& scratch, int
                   .width = width_,
                   .tile = scratch.tile_bytes() +
                           size_of(tile) * size_of(width_) * way_->activation_bytes(cols)});
+  return x;
 }
 
 void CpuProducts::enter(int worker) {
   Scratch& scratch = few_ ? own_[size_of(worker)] : shared_;
-  const float* x = input_.norm ? input_.normed.data : input_.x.data;
+  const float* x = rounding_     ? shared_.rounded.data()
+                   : input_.norm ? input_.normed.data
+                                 : input_.x.data;
   if (few_) {
     // Worker 0 takes part in every job: norm(x) is there afterwards.
     float* const normed = worker == 0 ? input_.normed.data : scratch.normed.data();
-    prepare(0, input_.x.rows, normed, scratch, 0);
-    if (input_.norm) x = normed;
+    x = prepare(0, input_.x.rows, normed, scratch, 0, worker);
   }
   prepared_[size_of(worker)] = {
       .x = x, .x_stride = size_of(input_.x.cols), .tiles = scratch.tile_bytes()};

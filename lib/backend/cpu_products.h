@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/kernel_table.h"
 #include "lib/backend/backend.h"
+#include "lib/backend/input_rounding.h"
 #include "lib/base/thread_pool.h"
 
 namespace lq {
@@ -39,7 +40,8 @@ class CpuProducts {
  public:
   CpuProducts(ThreadPool& pool, const kernels::KernelTable& table);
 
-  /// All products, one after the other. finish(i, rows) is called where rows of product i have just
+  /// All products, one after the other, of weights that want the same rounding of the input.
+  /// finish(i, rows) is called where rows of product i have just
   /// been computed.
   template <class Finish>
   void run(const ProductInput& input, std::span<const Product> products, const Finish& finish);
@@ -60,7 +62,8 @@ class CpuProducts {
     std::byte bytes[64];
   };
   struct Scratch {
-    std::vector<float> normed;
+    std::vector<float> normed, rounded;
+    RoundingScratch rounding;
     std::vector<Line> tiles;
     std::byte* tile_bytes() { return reinterpret_cast<std::byte*>(tiles.data()); }
   };
@@ -68,8 +71,9 @@ class CpuProducts {
   /// Returns the number of tasks for n_units units of rows.
   int begin(const ProductInput& input, std::span<const Product> products, int n_units);
   void enter(int worker);
-  /// Tokens [first, first + n), a tile, of the input.
-  void prepare(int first, int n, float* normed, Scratch& scratch, int tile);
+  /// Tokens [first, first + n), a tile, of the input. Returns them as they are multiplied, but for
+  /// rounding to tiles.
+  const float* prepare(int first, int n, float* normed, Scratch& scratch, int tile, int worker);
   void multiply(const Product& product, RowRange rows, int worker) const;
   void reserve(Scratch& scratch, int n_tokens) const;
 
@@ -79,6 +83,7 @@ class CpuProducts {
   Scratch shared_;
   std::vector<Prepared> prepared_;  ///< by worker
   ProductInput input_;
+  ActivationRounding rounding_;
   const kernels::PanelProducts* way_ = nullptr;
   bool wants_tiles_ = false;  ///< a weight is in panels
   int width_ = 1;             ///< tokens a tile

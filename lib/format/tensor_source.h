@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "kernels/blocks/activation_scheme.h"
 #include "lib/format/metadata.h"
 #include "lib/format/tensor.h"
 
@@ -32,6 +33,8 @@ class TensorSource {
   virtual void read(std::size_t index, std::uint64_t offset, std::span<std::byte> into) const;
   /// Tells that data(index) is not needed for now (keeps resident memory small).
   virtual void release(std::size_t index) const = 0;
+  /// How the checkpoint wants what tensor `index` is multiplied with to be rounded.
+  virtual ActivationRounding activations(std::size_t /*index*/) const { return {}; }
   /// Files that this source reads.
   virtual std::vector<std::filesystem::path> files() const = 0;
   /// Index into files() of the one that holds tensor `index`.

@@ -8,11 +8,14 @@
 namespace lq {
 
 Model::Model(const std::filesystem::path& path, Backend& backend, const LoadOptions& options)
-    : backend_(backend), source_(open_source(path)) {
+    : Model(open_source(path), backend, options) {}
+
+Model::Model(std::unique_ptr<TensorSource> source, Backend& backend, const LoadOptions& options)
+    : backend_(backend), source_(std::move(source)) {
   const Metadata& metadata = source_->metadata();
   if (metadata.entries().empty())
     fail(ErrorKind::unsupported, source_->name(), ": ", source_->format(),
-         " model; only GGUF files can be run; make one with lq-convert");
+         " file; GGUF files and Hugging Face folders can be run; lq-convert makes a GGUF file");
   hparams_ = HParams::parse(metadata);
   tokenizer_ = make_tokenizer(metadata);
   weights_ = std::make_unique<Weights>(*source_, hparams_, backend, options);

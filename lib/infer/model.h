@@ -15,7 +15,10 @@ namespace lq {
 
 class Model {
  public:
-  /// Opens `path` for running on `backend`, which outlives the model. Throws Error.
+  /// Loads `source`, whose metadata are GGUF's, for running on `backend`, which outlives the model.
+  /// Throws Error.
+  Model(std::unique_ptr<TensorSource> source, Backend& backend, const LoadOptions& options = {});
+  /// The model file `path`.
   Model(const std::filesystem::path& path, Backend& backend, const LoadOptions& options = {});
 
   const TensorSource& source() const { return *source_; }

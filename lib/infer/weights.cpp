@@ -61,6 +61,7 @@ class Weights::Loader {
         hparams_(hparams),
         backend_(backend),
         repack_(options.repack),
+        round_inputs_(options.round_inputs),
         monitor_(options.monitor ? *options.monitor : nobody_) {}
 
   void load() {
@@ -139,8 +140,12 @@ class Weights::Loader {
       data = buffers().back()->data();
     }
     weights_.names_.emplace(data, info.name);
-    const WeightView as_stored{info.type, data, static_cast<int>(info.rows()),
-                               static_cast<int>(info.row_length())};
+    const WeightView as_stored{
+        .type = info.type,
+        .data = data,
+        .rows = static_cast<int>(info.rows()),
+        .cols = static_cast<int>(info.row_length()),
+        .input = round_inputs_ ? source_.activations(index) : ActivationRounding{}};
     return products ? repacked(as_stored, index) : as_stored;
   }
 
@@ -187,7 +192,7 @@ class Weights::Loader {
   const TensorSource& source_;
   const HParams& hparams_;
   Backend& backend_;
-  bool repack_;
+  bool repack_, round_inputs_;
   Monitor nobody_;
   Monitor& monitor_;
   std::set<std::string> present_;

@@ -29,6 +29,9 @@ struct LoadOptions {
   /// Matrices go through Backend::repack, one by one, and what was read of the file for it is given
   /// back. Off: products are those of the stored values, in binary32.
   bool repack = true;
+  /// What matrices are multiplied with is rounded as the checkpoint says
+  /// (TensorSource::activations).
+  bool round_inputs = true;
   Monitor* monitor = nullptr;  ///< hears about progress and can stop it; null: nobody
 };
 

@@ -8,6 +8,7 @@
 #include "lib/base/sha256.h"
 #include "lib/infer/session.h"
 #include "lib/io/mapped_file.h"
+#include "lib/jobs/plan_source.h"
 
 namespace lq {
 namespace {
@@ -32,7 +33,8 @@ class Runner {
         monitor_(monitor),
         backend_(make_cpu_backend(threads)),
         load_start_(Clock::now()),
-        model_(path, *backend_, {.repack = !options.exact}),
+        model_(open_runnable(path, threads, monitor), *backend_,
+               {.repack = !options.exact, .round_inputs = !options.exact}),
         session_(model_, {.context = longest_text(options), .kv_type = options.kv_type}) {
     base_.load_ns = std::chrono::nanoseconds(Clock::now() - load_start_).count();
     base_.model = path.string();
@@ -114,16 +116,22 @@ class Runner {
   Session session_;
 };
 
-std::string file_sha256(const std::filesystem::path& path) {
-  const MappedFile file(path);
-  return sha256_hex(file.bytes());
+/// Of the bytes of all files, one after the other.
+std::string files_sha256(const std::vector<std::filesystem::path>& paths) {
+  Sha256 hash;
+  for (const auto& path : paths) hash.update(MappedFile(path).bytes());
+  return to_hex(hash.finish());
 }
 
 }  // namespace
 
 BenchReport bench_speed(const BenchOptions& options,
                         const std::function<void(const BenchCase&)>& on_case, Monitor& monitor) {
-  for (const auto& path : options.models) (void)open_source(path);  // fails before hours of work
+  std::vector<std::string> hashes;
+  for (const auto& path : options.models) {  // fails before hours of work
+    const auto source = open_runnable(path, 1, monitor);
+    hashes.push_back(options.hash ? files_sha256(source->files()) : "");
+  }
   BenchReport report{.machine = machine_facts(), .cases = {}};
   std::map<int, double> bandwidth;  // of a number of threads
   for (const int threads : options.threads) bandwidth[threads] = read_bandwidth(threads);
@@ -131,9 +139,9 @@ BenchReport bench_speed(const BenchOptions& options,
     report.cases.push_back(std::move(result));
     on_case(report.cases.back());
   };
-  for (const auto& path : options.models) {
-    BenchCase base;
-    if (options.hash) base.model_sha256 = file_sha256(path);
+  for (std::size_t i = 0; i < options.models.size(); ++i) {
+    const auto& path = options.models[i];
+    BenchCase base{.model_sha256 = hashes[i]};
     for (const int threads : options.threads) {
       base.bandwidth = bandwidth[threads];
       Runner runner(path, threads, options, base, monitor);

@@ -54,11 +54,13 @@ HParams shape_of(const HfConfig& config) {
 
 class TensorPlanner {
  public:
-  TensorPlanner(const TensorSource& source, const HfConfig& config, bool compat, Monitor& monitor)
+  TensorPlanner(const TensorSource& source, const HfConfig& config, const ConvertOptions& options,
+                Monitor& monitor)
       : source_(source),
         config_(config),
         shape_(shape_of(config)),
-        compat_(compat),
+        compat_(options.compat),
+        keep_types_(options.keep_types),
         monitor_(monitor) {}
 
   /// All tensors but those that only we add; `type` is used for the matrices.
@@ -147,8 +149,9 @@ class TensorPlanner {
       t.reason = "vectors are kept in F32";
       return;
     }
-    t.wanted_type = t.output.type = type_;
-    t.reason = "output type";
+    t.wanted_type = t.output.type = keep_types_ ? t.source_type() : type_;
+    t.reason = keep_types_ ? "the checkpoint's type" : "output type";
+    if (keep_types_) return;
     const auto block = static_cast<std::uint64_t>(traits(type_).values);
     if (t.output.row_length() % block == 0) return;
     t.output.type = DType::F16;
@@ -194,7 +197,7 @@ class TensorPlanner {
   const TensorSource& source_;
   const HfConfig& config_;
   HParams shape_;
-  bool compat_;
+  bool compat_, keep_types_;
   Monitor& monitor_;
   DType type_ = DType::F16;
   std::vector<PlannedTensor> tensors_;
@@ -281,7 +284,7 @@ Conversion plan_conversion(const ConvertOptions& options, Monitor& monitor) {
   Conversion out;
   out.source = open_source(options.input);
   out.inputs = out.source->files();
-  TensorPlanner planner(*out.source, config, options.compat, monitor);
+  TensorPlanner planner(*out.source, config, options, monitor);
   const auto type = options.type.value_or(planner.guessed_type());
   out.plan.tensors = planner.plan(type);
   add_metadata(folder, options, config, type, parameters_of(out.plan.tensors), out, monitor);

@@ -33,7 +33,9 @@ struct ConvertOptions {
   std::string name = {};             ///< general.name; empty: found out
   std::filesystem::path overrides = {};  ///< JSON file of general.* keys; empty: none
   std::string pre = {};                  ///< pre-tokenizer; empty: found out
-  bool compat = false;  ///< the reference's bytes also where they are known to be wrong
+  bool keep_types = false;  ///< matrices have the types of the checkpoint, whatever they are: for
+                            ///< running, not for files
+  bool compat = false;      ///< the reference's bytes also where they are known to be wrong
 };
 
 struct Conversion {

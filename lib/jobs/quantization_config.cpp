@@ -72,6 +72,13 @@ OrderedJson activation_arguments(ActivationScheme activations) {
       return arguments({"float", 8, "group", 128, true, nullptr}, true);
     case ActivationScheme::mxfp8_group:
       return arguments({"float", 8, "group", 32, true, "torch.uint8"}, true);
+    case ActivationScheme::fp4_group: {
+      OrderedJson json =
+          arguments({"float", 4, "tensor_group", 16, true, "torch.float8_e4m3fn"}, true);
+      json["dynamic"] = "local";
+      json["observer"] = "static_minmax";
+      return json;
+    }
   }
   return nullptr;
 }

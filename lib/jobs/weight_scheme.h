@@ -8,13 +8,13 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/blocks/activation_scheme.h"
 #include "kernels/blocks/dtype.h"
 
 namespace lq {
 
 enum class WeightNumber { integer, e4m3, nvfp4, mxfp4, mxfp8, bnb_nf4, bnb_fp4, bnb_int8 };
 enum class ScalesOf { tensor, channel, group, block };
-enum class ActivationScheme { none, int8_token, fp8_tensor, fp8_token, fp8_group, mxfp8_group };
 enum class ScaleType { model, f16, f32 };
 enum class OtherTensors { kept, f16 };
 

@@ -14,7 +14,7 @@ kernels/cuda: kernels kernels/blocks
 kernels:
 lib/base:
 lib/io: lib/base
-lib/format: lib/base lib/io kernels/blocks/dtype.h
+lib/format: lib/base lib/io kernels/blocks/dtype.h kernels/blocks/activation_scheme.h
 lib/text: lib/base lib/io lib/format
 lib/model: lib/base lib/io lib/format kernels/blocks/dtype.h
 lib/backend: lib/base kernels kernels/blocks kernels/panels kernels/cpu kernels/cuda
