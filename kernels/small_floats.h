@@ -79,7 +79,7 @@ LQ_HD std::int32_t float_to_fp4(float x) {
   return (static_cast<std::int32_t>(float_bits(x) >> 28) & 8) | static_cast<std::int32_t>(code);
 }
 
-LQ_HD float fp4_to_float(std::uint32_t code) {
+LQ_HD constexpr float fp4_to_float(std::uint32_t code) {
   const std::uint32_t magnitude = code & 7;
   const float small = static_cast<float>(magnitude) * 0.5f;
   const float value = magnitude < 5 ? small : magnitude == 5 ? 3.0f : magnitude == 6 ? 4.0f : 6.0f;

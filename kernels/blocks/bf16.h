@@ -1,12 +1,14 @@
 #pragma once
 // BF16: the upper half of binary32.
 #include "kernels/blocks/importance.h"
+#include "kernels/blocks/panel_form.h"
 #include "kernels/half.h"
 
 namespace lq::kernels {
 
 struct [[gnu::packed]] BlockBF16 {
   static constexpr int kValues = 1;
+  static constexpr FloatPanelForm kFloatPanel{.code = FloatCode::bfloat16};
   std::uint16_t value;
 };
 static_assert(sizeof(BlockBF16) == 2, "BF16 is stored on disk: layout is fixed");

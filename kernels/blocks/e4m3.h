@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/blocks/importance.h"
+#include "kernels/blocks/panel_form.h"
 #include "kernels/small_floats.h"
 
 namespace lq::kernels {
@@ -11,6 +12,8 @@ namespace lq::kernels {
 template <int N>
 struct [[gnu::packed]] BlockE4M3 {
   static constexpr int kValues = N;
+  static constexpr FloatPanelForm kFloatPanel{.code = FloatCode::e4m3, .group = N};
+  static float code_value(std::uint8_t code) { return e4m3_to_float(code); }
   float scale;           ///< value[i] = e4m3_to_float(code[i]) * scale
   std::uint8_t code[N];  ///< 0x7f and 0xff are not numbers, and read as 480
 };
@@ -31,6 +34,12 @@ LQ_HD void encode(const float* x, const Importance&, BlockE4M3<N>& b) {
   const float inverse = scale > 0 ? 1 / scale : 0;
   b.scale = scale;
   for (int i = 0; i < N; ++i) b.code[i] = float_to_e4m3(clamp_magnitude(x[i] * inverse, kMostE4M3));
+}
+
+template <int N>
+LQ_HD void take_apart(const BlockE4M3<N>& b, ScaledParts<N, 1>& out) {
+  out.scale[0] = b.scale;
+  for (int i = 0; i < N; ++i) out.code[i] = b.code[i];
 }
 
 template <int N>

@@ -1,12 +1,14 @@
 #pragma once
 // F16: IEEE binary16.
 #include "kernels/blocks/importance.h"
+#include "kernels/blocks/panel_form.h"
 #include "kernels/half.h"
 
 namespace lq::kernels {
 
 struct [[gnu::packed]] BlockF16 {
   static constexpr int kValues = 1;
+  static constexpr FloatPanelForm kFloatPanel{.code = FloatCode::binary16};
   std::uint16_t value;
 };
 static_assert(sizeof(BlockF16) == 2, "F16 is stored on disk: layout is fixed");

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/blocks/importance.h"
+#include "kernels/blocks/panel_form.h"
 #include "kernels/small_floats.h"
 
 namespace lq::kernels {
@@ -11,6 +12,8 @@ namespace lq::kernels {
 struct [[gnu::packed]] BlockFP4_16 {
   static constexpr int kValues = 64;
   static constexpr int kGroup = 16, kGroups = 4;
+  static constexpr FloatPanelForm kFloatPanel{.code = FloatCode::table16, .group = kGroup};
+  static constexpr float code_value(std::uint8_t code) { return fp4_to_float(code); }
   float divisor;
   std::uint8_t scale[4];  ///< value = fp4_to_float(code) * (e4m3_to_float(scale) / divisor)
   std::uint8_t code[32];  ///< code[j]: value 2 j in the low nibble, value 2 j + 1 in the high one
@@ -48,6 +51,14 @@ LQ_HD void encode(const float* x, const Importance&, BlockFP4_16& b) {
       const int high = float_to_fp4(clamp_magnitude(group[i + 1] * inverse, kMostFp4));
       b.code[BlockFP4_16::kGroup / 2 * g + i / 2] = static_cast<std::uint8_t>(low | (high << 4));
     }
+  }
+}
+
+LQ_HD void take_apart(const BlockFP4_16& b, ScaledParts<64, 4>& out) {
+  for (int g = 0; g < BlockFP4_16::kGroups; ++g) out.scale[g] = group_factor(b, g);
+  for (int i = 0; i < BlockFP4_16::kValues; i += 2) {
+    out.code[i] = b.code[i / 2] & 15;
+    out.code[i + 1] = b.code[i / 2] >> 4;
   }
 }
 

@@ -8,7 +8,7 @@
 namespace lq::kernels {
 
 /// Twice the value of a code. Bit 3 is the sign; -0 reads as 0.
-LQ_HD float fp4_twice(int code) {
+LQ_HD constexpr float fp4_twice(int code) {
   constexpr std::int8_t values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
   return static_cast<float>(values[code]);
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/blocks/importance.h"
+#include "kernels/blocks/panel_form.h"
 #include "kernels/rounding.h"
 
 namespace lq::kernels {
@@ -11,6 +12,7 @@ namespace lq::kernels {
 template <int N>
 struct [[gnu::packed]] BlockI4 {
   static constexpr int kValues = N;
+  static constexpr PanelForm kPanel{.low_bits = 4, .group = N, .zeros = true};
   float scale;        ///< value[i] = (code[i] - zero) * scale
   std::uint8_t zero;  ///< as the codes, 0..15
   std::uint8_t
@@ -49,6 +51,13 @@ LQ_HD void encode(const float* x, const Importance&, BlockI4<N>& b) {
     const int second = clamp_int(round_even(x[2 * j + 1] * inverse) + zero, 0, 15);
     b.code[j] = static_cast<std::uint8_t>(first | (second << 4));
   }
+}
+
+template <int N>
+LQ_HD void take_apart(const BlockI4<N>& b, ZeroParts& out) {
+  out.scale = b.scale;
+  out.zero = b.zero & 15;
+  for (int i = 0; i < N; ++i) out.code[i] = static_cast<std::uint8_t>(code_of(b, i));
 }
 
 template <int N>

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/blocks/importance.h"
+#include "kernels/blocks/panel_form.h"
 #include "kernels/rounding.h"
 
 namespace lq::kernels {
@@ -11,6 +12,8 @@ namespace lq::kernels {
 template <int N>
 struct [[gnu::packed]] BlockI8 {
   static constexpr int kValues = N;
+  static constexpr FloatPanelForm kFloatPanel{.code = FloatCode::int8, .group = N};
+  static constexpr float code_value(std::uint8_t code) { return static_cast<std::int8_t>(code); }
   float scale;  ///< value[i] = code[i] * scale
   std::int8_t code[N];
 };
@@ -32,6 +35,12 @@ LQ_HD void encode(const float* x, const Importance&, BlockI8<N>& b) {
   b.scale = scale;
   for (int i = 0; i < N; ++i)
     b.code[i] = static_cast<std::int8_t>(clamp_int(round_even(x[i] * inverse), -127, 127));
+}
+
+template <int N>
+LQ_HD void take_apart(const BlockI8<N>& b, ScaledParts<N, 1>& out) {
+  out.scale[0] = b.scale;
+  for (int i = 0; i < N; ++i) out.code[i] = static_cast<std::uint8_t>(b.code[i]);
 }
 
 template <int N>

@@ -5,11 +5,14 @@
 #include "kernels/blocks/fp4_values.h"
 #include "kernels/blocks/importance.h"
 #include "kernels/blocks/nibbles.h"
+#include "kernels/blocks/panel_form.h"
 
 namespace lq::kernels {
 
 struct [[gnu::packed]] BlockMXFP4 {
   static constexpr int kValues = 32;
+  static constexpr FloatPanelForm kFloatPanel{.code = FloatCode::table16, .group = 32};
+  static constexpr float code_value(std::uint8_t code) { return fp4_twice(code); }
   std::uint8_t exponent;  ///< E8M0: the scale is 2^(exponent - 127), 255 is not a number
   std::uint8_t code[16];  ///< code[j]: value j in the low nibble, value j + 16 in the high one
 };
@@ -51,6 +54,12 @@ LQ_HD void encode(const float* x, const Importance&, BlockMXFP4& b) {
   const bool usable = peak > 0 && float_is_finite(peak);
   b.exponent = static_cast<std::uint8_t>(usable ? (rounded_log2(peak) + 125) & 0xff : 0);
   store_fp4_codes<BlockMXFP4::kValues>(x, half_scale(b), b.code);
+}
+
+LQ_HD void take_apart(const BlockMXFP4& b, ScaledParts<32, 1>& out) {
+  out.scale[0] = half_scale(b);
+  for (int i = 0; i < BlockMXFP4::kValues; ++i)
+    out.code[i] = static_cast<std::uint8_t>(nibble(b.code, i));
 }
 
 LQ_HD bool valid(const BlockMXFP4& b) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/blocks/importance.h"
+#include "kernels/blocks/panel_form.h"
 #include "kernels/rounding.h"
 
 namespace lq::kernels {
@@ -50,6 +51,8 @@ struct Fp4Table {
 template <class Table>
 struct [[gnu::packed]] BlockOfTable {
   static constexpr int kValues = 64;
+  static constexpr FloatPanelForm kFloatPanel{.code = FloatCode::table32, .group = 64};
+  static constexpr float code_value(std::uint8_t code) { return Table::kValue[code]; }
   float scale;            ///< value[i] = Table::kValue[code[i]] * scale
   std::uint8_t code[32];  ///< code[j]: value 2 j in the high nibble, value 2 j + 1 in the low one
 };
@@ -83,6 +86,15 @@ LQ_HD void encode(const float* x, const Importance&, BlockOfTable<Table>& b) {
   for (int j = 0; j < 32; ++j)
     b.code[j] = static_cast<std::uint8_t>((nearest_of_table<Table>(x[2 * j] * inverse) << 4) |
                                           nearest_of_table<Table>(x[2 * j + 1] * inverse));
+}
+
+template <class Table>
+LQ_HD void take_apart(const BlockOfTable<Table>& b, ScaledParts<64, 1>& out) {
+  out.scale[0] = b.scale;
+  for (int j = 0; j < 32; ++j) {
+    out.code[2 * j] = b.code[j] >> 4;
+    out.code[2 * j + 1] = b.code[j] & 15;
+  }
 }
 
 template <class Table>

@@ -29,8 +29,8 @@ constexpr int tile_width(int n_tokens, int widest) {
   return width;
 }
 
-/// Blocks of a row of `cols` values.
-constexpr int activation_blocks(int cols) { return (cols + 63) / 64 * 2; }
+/// Blocks of a row of `cols` values: of whole tiles of any type.
+constexpr int activation_blocks(int cols) { return (cols + 255) / 256 * 8; }
 
 /// Bytes for each token of a tile. Static: instruction sets take its address.
 static constexpr std::size_t activation_bytes(int cols) noexcept {

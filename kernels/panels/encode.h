@@ -62,6 +62,22 @@ inline void put_flat(const Block* blocks, int n_blocks, int row, std::byte* tile
   put_codes<F>(code, Layout::kUnits, row, tile + Layout::kLow, tile + Layout::kHigh);
 }
 
+/// n_blocks of them: groups of a tile.
+template <class Block>
+inline void put_zeros(const Block* blocks, int n_blocks, int row, std::byte* tile) {
+  constexpr PanelForm F = Block::kPanel;
+  using Layout = PanelLayout<F>;
+  std::uint8_t code[Layout::kColumns] = {};
+  for (int g = 0; g < n_blocks; ++g) {
+    ZeroParts parts{};
+    take_apart(blocks[g], parts);
+    memcpy(code + F.group * g, parts.code, F.group);
+    memcpy(tile + Layout::kScale + 4 * (kPanelRows * g + row), &parts.scale, 4);
+    tile[Layout::kZero + kPanelRows * g + row] = static_cast<std::byte>(parts.zero);
+  }
+  put_codes<F>(code, Layout::kUnits, row, tile + Layout::kLow, tile + Layout::kHigh);
+}
+
 /// One panel, whose memory is zero before, of n_rows (at most 16) stored rows of `cols` values.
 template <class Block>
 void encode_panel(const std::byte* rows, std::size_t row_bytes, int n_rows, int cols,
@@ -73,10 +89,13 @@ void encode_panel(const std::byte* rows, std::size_t row_bytes, int n_rows, int 
     for (int r = 0; r < n_rows; ++r) {
       const auto* block =
           reinterpret_cast<const Block*>(rows + static_cast<std::size_t>(r) * row_bytes) + first;
+      const int n = n_blocks - first < kBlocks ? n_blocks - first : kBlocks;
       if constexpr (Block::kPanel.nested)
         put_nested(*block, r, panel);
+      else if constexpr (Block::kPanel.zeros)
+        put_zeros(block, n, r, panel);
       else
-        put_flat(block, n_blocks - first < kBlocks ? n_blocks - first : kBlocks, r, panel);
+        put_flat(block, n, r, panel);
     }
 }
 

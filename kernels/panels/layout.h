@@ -1,16 +1,17 @@
 #pragma once
 // Panels: 16 rows of a weight side by side, for products of 8-bit activations with integer codes.
 //
-// A panel is a row of tiles, a tile 16 rows x 256 columns (nested types) or 64 (flat types):
+// A panel is a row of tiles, a tile 16 rows x 256 columns, or 64 (flat types):
 //
 //   nested  scale[16] min[16] (binary16) | group scales [groups][16] | group minimums [groups][16]
 //   flat    scale[2][16] (binary16)      | low[2][16] (binary16; types with mins)
-//   both    first plane, second plane: codes in units of 64 bytes
+//   zeros   scale[groups][16] (binary32) | zero[groups][16] (bytes)  | up to a multiple of 64 bytes
+//   all     first plane, second plane: codes in units of 64 bytes
 //
 // A unit is 4 columns of 16 rows: byte 4 r + j belongs to row r, column 4 u + j: what one
 // multiply-and-add of four neighbouring bytes wants. In a plane of b bits, 8 / b units lie one
 // above the other in 64 bytes, unit u in bits b (u % (8 / b)) of line u / (8 / b). A missing row,
-// and columns that fill up the last flat tile, have scale 0.
+// and columns that fill up the last tile, have scale 0.
 #include <cstddef>
 #include <cstdint>
 
@@ -28,7 +29,7 @@ concept HasPanel = requires {
 
 template <PanelForm F>
 struct PanelLayout {
-  static constexpr int kColumns = F.nested ? 256 : 64;
+  static constexpr int kColumns = F.nested || F.zeros ? 256 : 64;
   static constexpr int kUnits = kColumns / 4;
   static constexpr int kGroups = kColumns / F.group;
   static constexpr int kGroupUnits = F.group / 4;
@@ -39,8 +40,12 @@ struct PanelLayout {
   static constexpr int kGroupScale = 4 * kPanelRows;  ///< nested
   static constexpr int kGroupMin = kGroupScale + kGroups * kPanelRows;
   static constexpr bool kSeparateMins = F.mins && !F.nibble_scales;
-  static constexpr int kLow = F.nested ? kGroupMin + (kSeparateMins ? kGroups * kPanelRows : 0)
-                                       : 4 * kPanelRows * (F.mins ? 2 : 1);
+  static constexpr int kZero = 4 * kPanelRows * kGroups;  ///< zeros
+  static constexpr int kZerosEnd =
+      (kZero + kPanelRows * kGroups + kUnitBytes - 1) / kUnitBytes * kUnitBytes;
+  static constexpr int kLow = F.nested  ? kGroupMin + (kSeparateMins ? kGroups * kPanelRows : 0)
+                              : F.zeros ? kZerosEnd
+                                        : 4 * kPanelRows * (F.mins ? 2 : 1);
   static constexpr int kHigh = kLow + kUnits * kUnitBytes * F.low_bits / 8;
   static constexpr int kBytes = kHigh + kUnits * kUnitBytes * F.high_bits / 8;
   static_assert(kBytes % kUnitBytes == 0, "tiles start at cache lines");

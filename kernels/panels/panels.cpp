@@ -13,11 +13,11 @@ constexpr PanelTraits panel_traits_of() {
     using Layout = PanelLayout<Block::kPanel>;
     return {.exists = true, .columns = Layout::kColumns, .tile_bytes = Layout::kBytes};
   }
-  if constexpr (HasFloatPanel<Block>)
-    return {.exists = true,
-            .floats = true,
-            .columns = 1,
-            .tile_bytes = kPanelRows * static_cast<int>(sizeof(Block))};
+  if constexpr (HasFloatPanel<Block>) {
+    using Layout = FloatLayout<Block>;
+    return {
+        .exists = true, .floats = true, .columns = Layout::kColumns, .tile_bytes = Layout::kBytes};
+  }
   return {};
 }
 

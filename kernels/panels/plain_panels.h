@@ -112,6 +112,25 @@ inline float add_flat(const std::byte* tile, PlainActivations x, int r, float y)
   return y;
 }
 
+/// y plus a tile whose groups have zeros: sums of 32 columns times the activations' scale are added
+/// up for each group.
+template <PanelForm F>
+inline float add_zeros(const std::byte* tile, PlainActivations x, int r, float y) {
+  using Layout = PanelLayout<F>;
+  constexpr int kRuns = F.group / 32;
+  for (int g = 0; g < Layout::kGroups; ++g) {
+    const auto zero = static_cast<std::uint8_t>(tile[Layout::kZero + g * kPanelRows + r]);
+    float products = 0;
+    for (int run = 0; run < kRuns; ++run, x.block += x.width * Activations::kTokenBytes) {
+      const int sum =
+          plain_dot<F>(tile, x, kRuns * g + run, 0, 32, r) - zero * (x.sum16(0) + x.sum16(1));
+      products = fmaf(static_cast<float>(sum), x.scale(), products);
+    }
+    y = fmaf(products, panel_load<float>(tile + Layout::kScale, kPanelRows * g + r), y);
+  }
+  return y;
+}
+
 template <class Block>
 void multiply_plain(const PanelMatmulArgs& a) noexcept {
   constexpr PanelForm F = Block::kPanel;
@@ -127,6 +146,8 @@ void multiply_plain(const PanelMatmulArgs& a) noexcept {
       for (int i = 0; i < n_tiles; ++i, tile += Layout::kBytes) {
         if constexpr (F.nested)
           y = add_nested<F>(tile, x, row % kPanelRows, y);
+        else if constexpr (F.zeros)
+          y = add_zeros<F>(tile, x, row % kPanelRows, y);
         else
           y = add_flat<F>(tile, x, row % kPanelRows, y);
         x.block += Layout::kColumns / 32 * width * Activations::kTokenBytes;

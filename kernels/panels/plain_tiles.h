@@ -17,8 +17,9 @@ inline std::uint16_t round_to_bfloat(float value) {
   return float_to_bfloat(without_subnormal(value));
 }
 
-/// Weight = code * step + low.
+/// Weight = (code - zero) * step + low.
 struct WeightScale {
+  int zero;
   float step, low;
 };
 
@@ -39,12 +40,16 @@ inline WeightScale weight_scale(const std::byte* tile, int run, int u, int r) {
     result.step = panel_half(tile + Layout::kScale + 2 * r) * static_cast<float>(scale);
     if constexpr (F.mins)
       result.low = -panel_half(tile + Layout::kMin + 2 * r) * static_cast<float>(min);
+  } else if constexpr (F.zeros) {
+    const int at = kPanelRows * ((8 * run + u) / Layout::kGroupUnits) + r;
+    result.step = panel_load<float>(tile + Layout::kScale, at);
+    result.zero = panel_load<std::uint8_t>(tile + Layout::kZero, at);
   } else {
     const int at = 2 * (kPanelRows * run + r);
     result.step = panel_half(tile + Layout::kScale + at);
     if constexpr (F.mins) result.low = panel_half(tile + Layout::kMin + at);
   }
-  if constexpr (!F.mins) result.low = -static_cast<float>(F.zero) * result.step;
+  if constexpr (!F.mins && !F.zeros) result.low = -static_cast<float>(F.zero) * result.step;
   return result;
 }
 
@@ -87,7 +92,7 @@ class PlainTiles {
     for (int c = 0; c < kStepColumns; ++c)
       for (int r = 0; r < kPanelRows; ++r) {
         const WeightScale scale = weight_scale<F>(tile, run, c / 4, r);
-        const int code = panel_code<F>(tile, 8 * run + c / 4, 4 * r + c % 4);
+        const int code = panel_code<F>(tile, 8 * run + c / 4, 4 * r + c % 4) - scale.zero;
         const std::uint16_t weight =
             round_to_bfloat(fmaf(static_cast<float>(code), scale.step, scale.low));
         memcpy(b + c / 2 * kTileRow + 4 * r + c % 2 * 2, &weight, sizeof weight);

@@ -18,7 +18,8 @@
 //
 // A weight is code * step + low, one rounding to binary32, then one to bfloat16. step is the scale
 // of the tile times that of the group, low likewise, or -zero * step, which is exact: zero is a
-// power of two. Roundings to bfloat16 are to the nearest, ties to even; subnormal numbers become 0.
+// power of two. Where groups have zeros of their own, a weight is (code - zero) * step. Roundings
+// to bfloat16 are to the nearest, ties to even; subnormal numbers become 0.
 #include "kernels/blocks/all_blocks.h"
 #include "kernels/panels/layout.h"
 

@@ -17,15 +17,12 @@ TEST_CASE(
     "panels hold the weights: products are those of decoded weights and rounded activations") {
   constexpr int kRows = 37, kTokens = 3;
   for_each_panel_type([&](DType type, const DTypeTraits& traits) {
-    for (const int blocks : {1, 3, 9, traits.values == 1 ? 515 : 17}) {
+    for (const int blocks : {1, 3, 9, traits.values == 1 ? 515 : 17, 7}) {
       const auto cols = static_cast<std::size_t>(traits.values * blocks);
       CAPTURE(cols);
-      const StoredMatrix w(type, kRows, cols, 1);
-      std::vector<float> x = normal_values(kTokens * cols, 2);
-      // Whole numbers up to 127 that reach it in every block are their own codes.
-      for (std::size_t i = 0; i < x.size(); ++i)
-        x[i] =
-            i % 32 == 0 ? 127.0f : std::nearbyint(std::fmin(std::fmax(40 * x[i], -127.0f), 127.0f));
+      StoredMatrix w(type, kRows, cols, 1);
+      if (blocks == 7) shuffle_codes(w, 3);
+      const std::vector<float> x = whole_values(kTokens * cols, 2);
       const auto panels = panels_of(plain_panels(), w);
       const auto y = multiply_panels_of(plain_panels().few, w, panels, x, kTokens, 0, 3);
       double worst = 0;
@@ -46,10 +43,10 @@ TEST_CASE("every set makes the same panels, and the same products to the bit") {
     for_each_panel_type([&](DType type, const DTypeTraits& traits) {
       for (const int n_tokens : {1, 2, 3, 4, 5, 9, 131}) {
         CAPTURE(n_tokens);
-        const auto cols = static_cast<std::size_t>(traits.values == 1    ? 677
-                                                   : traits.values == 32 ? 32 * 21
-                                                                         : 256 * 3);
-        const StoredMatrix w(type, kRows, cols, 1);
+        // An odd number of blocks: the last tile is not full.
+        const auto cols = static_cast<std::size_t>(traits.values * (677 / traits.values | 1));
+        StoredMatrix w(type, kRows, cols, 1);
+        if (n_tokens == 9) shuffle_codes(w, 2);
         const auto x = normal_values(static_cast<std::size_t>(n_tokens) * cols, 3);
         const auto panels = panels_of(kernels, w);
         CHECK(panels == panels_of(plain_panels(), w));
@@ -65,6 +62,35 @@ TEST_CASE("every set makes the same panels, and the same products to the bit") {
         }
       }
     });
+  });
+}
+
+TEST_CASE("whole numbers times codes of integers give exact sums in every set") {
+  for_each_panel_set([&](const PanelKernels& kernels) {
+    for (const DType type : {DType::I4_32, DType::I4_128, DType::I8_32, DType::I8_128}) {
+      CAPTURE(std::string(lq::traits(type).name));
+      constexpr std::size_t kRows = 19, kCols = 640;
+      StoredMatrix w(type, kRows, kCols, 1);
+      shuffle_codes(w, 4);
+      const float one = 1;
+      for (std::size_t i = 0; i < w.bytes.size(); i += lq::traits(type).bytes)
+        std::memcpy(w.bytes.data() + i, &one, sizeof one);
+      lq::traits(type).decode(w.bytes.data(), w.values.data(), w.values.size());
+      const auto panels = panels_of(kernels, w);
+      for (const int n_tokens : {1, 2, 4, 7, 130}) {
+        CAPTURE(n_tokens);
+        const auto n = static_cast<std::size_t>(n_tokens);
+        const auto x = whole_values(n * kCols, 5);
+        const auto y = multiply_panels_of(kernels.few, w, panels, x, n_tokens, 0, 2);
+        int differ = 0;
+        for (std::size_t t = 0; t < n; ++t)
+          for (std::size_t r = 0; r < kRows; ++r) {
+            const Dot dot(w.values.data() + r * kCols, x.data() + t * kCols, kCols);
+            if (static_cast<double>(y[t * (kRows + 3) + r]) != dot.sum) ++differ;
+          }
+        CHECK(differ == 0);
+      }
+    }
   });
 }
 

@@ -75,6 +75,24 @@ inline std::vector<float> multiply_panels_of(const kernels::PanelProducts& way,
   return y;
 }
 
+/// Random codes, zeros and scales of groups, also such as no encoder writes. What stands first or
+/// last in a block stays: the scales that are floats.
+inline void shuffle_codes(StoredMatrix& w, std::uint32_t seed) {
+  std::mt19937 generator(seed);
+  const std::size_t block = traits(w.type).bytes;
+  for (std::size_t i = 0; i < w.bytes.size(); ++i)
+    if (i % block >= 4 && i % block + 4 < block) w.bytes[i] = std::byte(generator() & 0xff);
+  traits(w.type).decode(w.bytes.data(), w.values.data(), w.values.size());
+}
+
+/// Whole numbers up to 127 that reach it in every 32: as activations they are their own codes.
+inline std::vector<float> whole_values(std::size_t n, std::uint32_t seed) {
+  std::vector<float> x = normal_values(n, seed);
+  for (std::size_t i = 0; i < n; ++i)
+    x[i] = i % 32 == 0 ? 127.0f : std::nearbyint(std::fmin(std::fmax(40 * x[i], -127.0f), 127.0f));
+  return x;
+}
+
 inline bool equal_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }

@@ -11,8 +11,9 @@ template <PanelForm F>
 struct GroupWeights {
   using Layout = PanelLayout<F>;
   __m512 step, low;
+  __m512 zero;  ///< types whose groups have zeros
 
-  /// `tile`'s group g: of the run for flat types, of the tile for nested ones.
+  /// `tile`'s group g: of the run for flat types, of the tile for others.
   GroupWeights(const std::byte* tile, int g) {
     if constexpr (F.nested) {
       const __m128i bytes = load_rows(tile + Layout::kGroupScale + kPanelRows * g);
@@ -24,11 +25,16 @@ struct GroupWeights {
       step = _mm512_mul_ps(load_half_rows(tile + Layout::kScale), _mm512_cvtepi32_ps(scale));
       if constexpr (F.mins)
         low = _mm512_mul_ps(negative(load_half_rows(tile + Layout::kMin)), _mm512_cvtepi32_ps(min));
+    } else if constexpr (F.zeros) {
+      step = _mm512_loadu_ps(tile + Layout::kScale + 4 * kPanelRows * g);
+      zero = _mm512_cvtepi32_ps(
+          _mm512_cvtepu8_epi32(load_rows(tile + Layout::kZero + kPanelRows * g)));
     } else {
       step = load_half_rows(tile + Layout::kScale + 2 * kPanelRows * g);
       if constexpr (F.mins) low = load_half_rows(tile + Layout::kMin + 2 * kPanelRows * g);
     }
-    if constexpr (!F.mins) low = _mm512_mul_ps(step, _mm512_set1_ps(-static_cast<float>(F.zero)));
+    if constexpr (!F.mins && !F.zeros)
+      low = _mm512_mul_ps(step, _mm512_set1_ps(-static_cast<float>(F.zero)));
   }
 
   static __m512 negative(__m512 v) { return _mm512_xor_ps(v, _mm512_set1_ps(-0.0f)); }
@@ -38,7 +44,9 @@ struct GroupWeights {
   __m512 column(__m512i unit) const {
     constexpr int kAlone = static_cast<int>(0x80808000u) + kColumn;  // the other three bytes are 0
     const __m512i place = _mm512_set4_epi32(kAlone + 12, kAlone + 8, kAlone + 4, kAlone);
-    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_shuffle_epi8(unit, place)), step, low);
+    const __m512 code = _mm512_cvtepi32_ps(_mm512_shuffle_epi8(unit, place));
+    if constexpr (F.zeros) return _mm512_mul_ps(_mm512_sub_ps(code, zero), step);
+    return _mm512_fmadd_ps(code, step, low);
   }
 };
 
@@ -61,14 +69,16 @@ struct ExpandAvx512 {
   template <PanelForm F>
   static void expand(const std::byte* tile, int run, std::byte* b) {
     using Layout = PanelLayout<F>;
-    constexpr int kRunGroups = kRunUnits / Layout::kGroupUnits;
+    // A group may be several runs.
+    constexpr int kUnits = Layout::kGroupUnits < kRunUnits ? Layout::kGroupUnits : kRunUnits;
+    constexpr int kRunGroups = kRunUnits / kUnits;
     const PackedUnits<F> packed{tile};
 #pragma GCC unroll 2
     for (int g = 0; g < kRunGroups; ++g) {
-      const GroupWeights<F> group(tile, kRunGroups * run + g);
+      const GroupWeights<F> group(tile, (kRunUnits * run + kUnits * g) / Layout::kGroupUnits);
 #pragma GCC unroll 8
-      for (int k = 0; k < Layout::kGroupUnits; ++k, b += 2 * kTileRow) {
-        const __m512i unit = packed.unit(run, Layout::kGroupUnits * g + k);
+      for (int k = 0; k < kUnits; ++k, b += 2 * kTileRow) {
+        const __m512i unit = packed.unit(run, kUnits * g + k);
         _mm512_storeu_si512(
             b, to_bfloat_pairs(group.template column<0>(unit), group.template column<1>(unit)));
         _mm512_storeu_si512(b + kTileRow, to_bfloat_pairs(group.template column<2>(unit),

@@ -99,6 +99,25 @@ inline void pair_rows(__m128i even, __m128i odd, std::int16_t (&to)[2][16]) {
   store_pair(to[1], kSigned ? _mm256_cvtepi8_epi16(high) : _mm256_cvtepu8_epi16(high));
 }
 
+/// Zeros of a tile's groups, each twice: what the sums of two times 16 activations are multiplied
+/// with. Scales are read where they are.
+template <PanelForm F>
+struct ZeroScales {
+  using Layout = PanelLayout<F>;
+  alignas(32) std::int16_t zero[Layout::kGroups][2][16];  ///< [groups][half][8 rows x 2]
+  const std::byte* tile;
+
+  void unpack(const std::byte* from) {
+    tile = from;
+    for (int g = 0; g < Layout::kGroups; ++g)
+      double_rows<false>(load_rows(tile + Layout::kZero + g * kPanelRows), zero[g]);
+  }
+  __m256 scale(int g, int half) const {
+    return _mm256_loadu_ps(reinterpret_cast<const float*>(tile + Layout::kScale) + kPanelRows * g +
+                           8 * half);
+  }
+};
+
 inline void load_half_rows(const std::byte* p, float* to) {
   for (int half = 0; half < 2; ++half)
     _mm256_store_ps(to + 8 * half, _mm256_cvtph_ps(load_rows(p + 16 * half)));

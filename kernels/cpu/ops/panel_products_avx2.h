@@ -188,6 +188,41 @@ inline void add_flat(const Codes& codes, const float* scales, const std::byte* x
   }
 }
 
+/// y[t][rows] += one tile whose groups have zeros.
+template <PanelForm F, int T, class Codes>
+inline void add_zeros(const Codes& codes, const ZeroScales<F>& scales, const std::byte* x,
+                      float (*y)[kPanelRows]) {
+  using X = Activations;
+  constexpr int kRuns = F.group / 32;
+  static_assert(units_a_sum<F>() == kRunUnits);
+  const __m256i ones = _mm256_set1_epi16(1);
+  for (int g = 0; g < PanelLayout<F>::kGroups; ++g) {
+    __m256 products[T][2];
+    for (int run = 0; run < kRuns; ++run, x += T * X::kTokenBytes) {
+      __m256i sum[T][2];
+      sum_units<kRunUnits, T>(codes, x, 0, kRuns * g + run, sum);
+      for (int t = 0; t < T; ++t) {
+        const __m256 x_scale = broadcast_float(x + T * X::kScale + 4 * t);
+        const __m256i x_sums = broadcast_word(x + T * X::kSums + 4 * t);
+        for (int half = 0; half < 2; ++half) {
+          const __m256i total =
+              _mm256_sub_epi32(_mm256_madd_epi16(sum[t][half], ones),
+                               _mm256_madd_epi16(vector_at(scales.zero[g][half]), x_sums));
+          const __m256 whole = _mm256_cvtepi32_ps(total);
+          products[t][half] = run == 0 ? _mm256_mul_ps(whole, x_scale)
+                                       : _mm256_fmadd_ps(whole, x_scale, products[t][half]);
+        }
+      }
+    }
+    for (int t = 0; t < T; ++t)
+      for (int half = 0; half < 2; ++half) {
+        float* const at = y[t] + 8 * half;
+        _mm256_storeu_ps(
+            at, _mm256_fmadd_ps(products[t][half], scales.scale(g, half), _mm256_loadu_ps(at)));
+      }
+  }
+}
+
 /// A tile's scales, ready for products.
 template <PanelForm F>
 struct TileScalesAvx2 {
@@ -208,6 +243,16 @@ requires(F.nested) struct TileScalesAvx2<F> {
   template <int T, class Codes>
   void add_product(const Codes& codes, const std::byte* x, float (*y)[kPanelRows]) const {
     add_nested<F, T>(codes, value, x, y);
+  }
+};
+
+template <PanelForm F>
+requires(F.zeros) struct TileScalesAvx2<F> {
+  ZeroScales<F> value;
+  void unpack(const std::byte* tile) { value.unpack(tile); }
+  template <int T, class Codes>
+  void add_product(const Codes& codes, const std::byte* x, float (*y)[kPanelRows]) const {
+    add_zeros<F, T>(codes, value, x, y);
   }
 };
 

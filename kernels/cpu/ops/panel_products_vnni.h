@@ -224,8 +224,52 @@ struct FlatUnitScales {
   }
 };
 
+/// Zeros of a tile's groups as 16-bit numbers, [row][2]: what the sums of two times 16 activations
+/// are multiplied with. Scales are read where they are.
+template <PanelForm F>
+struct ZeroUnitScales {
+  using Layout = PanelLayout<F>;
+  __m512i zero[Layout::kGroups];
+  const std::byte* tile;
+
+  void unpack(const std::byte* from) {
+    tile = from;
+    for (int g = 0; g < Layout::kGroups; ++g) {
+      const __m512i rows = _mm512_cvtepu8_epi32(load_rows(tile + Layout::kZero + g * kPanelRows));
+      zero[g] = _mm512_or_si512(rows, _mm512_slli_epi32(rows, 16));
+    }
+  }
+  __m512 scale(int g) const { return _mm512_loadu_ps(tile + Layout::kScale + 4 * kPanelRows * g); }
+
+  template <int T, class Codes>
+  void add_product(const Codes& codes, const std::byte* x, float (*y)[kPanelRows]) const {
+    using X = Activations;
+    constexpr int kRuns = F.group / 32;
+    for (int g = 0; g < Layout::kGroups; ++g) {
+      __m512 products[T];
+      for (int run = 0; run < kRuns; ++run, x += T * X::kTokenBytes) {
+        __m512i sum[T];
+        sum_units<kRunUnits, T>(codes, x, kRuns * g + run, 0, sum);
+#pragma GCC unroll 8
+        for (int t = 0; t < T; ++t) {
+          const __m512 x_scale = broadcast_float(x + T * X::kScale + 4 * t);
+          const __m512 whole = _mm512_cvtepi32_ps(_mm512_sub_epi32(
+              sum[t], _mm512_madd_epi16(zero[g], broadcast_word(x + T * X::kSums + 4 * t))));
+          products[t] = run == 0 ? _mm512_mul_ps(whole, x_scale)
+                                 : _mm512_fmadd_ps(whole, x_scale, products[t]);
+        }
+      }
+      for (int t = 0; t < T; ++t)
+        _mm512_storeu_ps(y[t], _mm512_fmadd_ps(products[t], scale(g), _mm512_loadu_ps(y[t])));
+    }
+  }
+};
+
 template <PanelForm F>
 struct UnitScales : FlatUnitScales<F> {};
+template <PanelForm F>
+requires(F.zeros) struct UnitScales<F> : ZeroUnitScales<F> {
+};
 template <PanelForm F>
 requires(F.nested&& F.group == 32) struct UnitScales<F> : LongGroupScales<F> {
 };

@@ -1,0 +1,113 @@
+#pragma once
+// Columns of panels of floats to binary32 on AVX2: what codes stand for, without the scales.
+#include "kernels/cpu/ops/vector_avx2.h"
+#include "kernels/panels/float_panels.h"
+
+namespace lq::kernels {
+namespace {
+
+/// Byte i of the values of 16 codes.
+template <class Block>
+struct TablePlanes {
+  alignas(16) std::uint8_t plane[4][16];
+  consteval TablePlanes() : plane{} {
+    for (std::uint8_t code = 0; code < 16; ++code)
+      for (int i = 0; i < 4; ++i)
+        plane[i][code] = static_cast<std::uint8_t>(
+            __builtin_bit_cast(std::uint32_t, Block::code_value(code)) >> (8 * i));
+  }
+};
+
+/// Four columns of 8 rows.
+struct FloatColumns {
+  __m256 v[4];
+};
+
+inline FloatColumns unpack_pairs(__m256i even_low, __m256i odd_low, __m256i even_high,
+                                 __m256i odd_high) {
+  return {{_mm256_castsi256_ps(_mm256_unpacklo_epi16(even_low, odd_low)),
+           _mm256_castsi256_ps(_mm256_unpackhi_epi16(even_low, odd_low)),
+           _mm256_castsi256_ps(_mm256_unpacklo_epi16(even_high, odd_high)),
+           _mm256_castsi256_ps(_mm256_unpackhi_epi16(even_high, odd_high))}};
+}
+
+/// The values of 32 codes of 4 bits, a byte each: float_panels.h says which columns and rows.
+template <class Block>
+inline FloatColumns look_up(__m256i code) {
+  static constexpr TablePlanes<Block> kPlanes;
+  const auto byte_of_values = [code](int i) {
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_load_si128(
+                                   reinterpret_cast<const __m128i*>(kPlanes.plane[i]))),
+                               code);
+  };
+  const __m256i c = byte_of_values(2), d = byte_of_values(3);
+  const __m256i low = _mm256_unpacklo_epi8(c, d), high = _mm256_unpackhi_epi8(c, d);
+  if constexpr (Block::kFloatPanel.code == FloatCode::table16) {
+    const __m256i zero = _mm256_setzero_si256();
+    return unpack_pairs(zero, low, zero, high);
+  } else {
+    const __m256i a = byte_of_values(0), b = byte_of_values(1);
+    return unpack_pairs(_mm256_unpacklo_epi8(a, b), low, _mm256_unpackhi_epi8(a, b), high);
+  }
+}
+
+/// 8 rows of a column without scales.
+inline __m256 load_floats(const BlockF32* p) {
+  return _mm256_castsi256_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+inline __m256 load_floats(const BlockF16* p) { return load_halves(p); }
+inline __m256 load_floats(const BlockBF16* p) {
+  const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+}
+
+/// 16 rows of a column of E4M3 as binary16: the sign, then exponent and mantissa at the places of
+/// the lower bits of the larger exponent and the upper bits of the longer mantissa.
+inline __m256i e4m3_halves(const std::byte* p) {
+  const __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return _mm256_and_si256(_mm256_slli_epi16(wide, 7), _mm256_set1_epi16(-0x4080));
+}
+
+/// Columns that are made together.
+template <class Block>
+constexpr int kColumnsAtOnce = FloatLayout<Block>::kNibbles ? 4 : 1;
+/// Columns whose codes lie together.
+template <class Block>
+constexpr int kColumnStep = FloatLayout<Block>::kNibbles ? 8 : 1;
+
+template <class Block>
+struct Columns {
+  __m256 v[kColumnsAtOnce<Block>][2];  ///< [column][half]
+};
+
+/// kColumnsAtOnce columns from the one of `codes` on, which is a multiple of kColumnStep; the
+/// second ones of them where `part` is 1.
+template <class Block>
+inline Columns<Block> load_columns(const std::byte* codes, int part) {
+  constexpr FloatCode kCode = Block::kFloatPanel.code;
+  Columns<Block> columns;
+  if constexpr (FloatLayout<Block>::kNibbles) {
+    const __m256i mask = _mm256_set1_epi8(15);
+    for (int half = 0; half < 2; ++half) {
+      const __m256i line = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + 32 * half));
+      const FloatColumns four =
+          look_up<Block>(_mm256_and_si256(part ? _mm256_srli_epi16(line, 4) : line, mask));
+      for (int i = 0; i < 4; ++i) columns.v[i][half] = four.v[i];
+    }
+  } else if constexpr (kCode == FloatCode::e4m3) {
+    const __m256i halves = e4m3_halves(codes);
+    columns.v[0][0] = _mm256_cvtph_ps(_mm256_castsi256_si128(halves));
+    columns.v[0][1] = _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1));
+  } else if constexpr (kCode == FloatCode::int8) {
+    for (int half = 0; half < 2; ++half)
+      columns.v[0][half] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(
+          _mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + 8 * half))));
+  } else {
+    const auto* const values = reinterpret_cast<const Block*>(codes);
+    for (int half = 0; half < 2; ++half) columns.v[0][half] = load_floats(values + 8 * half);
+  }
+  return columns;
+}
+
+}  // namespace
+}  // namespace lq::kernels
