@@ -1,16 +1,19 @@
 #include "lib/jobs/convert.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "lib/base/error.h"
 #include "lib/base/quote.h"
 #include "lib/format/gguf_layout.h"
+#include "lib/format/hf_directory.h"
 #include "lib/jobs/convert_config.h"
 #include "lib/jobs/convert_folder.h"
 #include "lib/jobs/convert_general.h"
 #include "lib/jobs/convert_vocabulary.h"
+#include "lib/jobs/quantized_folder.h"
 
 namespace lq {
 namespace {
@@ -22,6 +25,24 @@ std::uint32_t file_type_of(DType type) {
   for (const auto& row : kOutputTypes)
     if (row.type == type) return row.file_type;
   fail(ErrorKind::usage, "cannot convert to ", traits(type).name, "; quantize the result instead");
+}
+
+/// What general.file_type and names of files say of a file.
+struct FileKind {
+  std::uint32_t file_type;
+  std::string name;
+};
+
+/// Matrices that the checkpoint has as NVFP4 or MXFP4 are written as they are, and give a file of
+/// floats its name.
+FileKind kind_of(DType type, std::span<const PlannedTensor> tensors) {
+  const auto any = [&](DType of) {
+    return std::any_of(tensors.begin(), tensors.end(),
+                       [&](const PlannedTensor& t) { return t.output.type == of; });
+  };
+  if (type != DType::Q8_0 && any(DType::NVFP4)) return {39, "NVFP4"};
+  if (type != DType::Q8_0 && any(DType::MXFP4)) return {38, "MXFP4_MOE"};
+  return {file_type_of(type), traits(type).name};
 }
 
 /// Tensors that a checkpoint may hold and that no model needs.
@@ -57,6 +78,7 @@ class TensorPlanner {
   TensorPlanner(const TensorSource& source, const HfConfig& config, const ConvertOptions& options,
                 Monitor& monitor)
       : source_(source),
+        quantized_(dynamic_cast<const QuantizedFolder*>(&source)),
         config_(config),
         shape_(shape_of(config)),
         compat_(options.compat),
@@ -66,12 +88,17 @@ class TensorPlanner {
   /// All tensors but those that only we add; `type` is used for the matrices.
   std::vector<PlannedTensor> plan(DType type) {
     type_ = type;
-    if (config_.frequency_scaling) add_rope_frequencies();
     std::vector<std::string> unknown;
+    bool begun = false;
     // In the source's order: shards by name, inside a shard tensors by name.
     for (std::size_t index = 0; index < source_.tensors().size(); ++index) {
       const auto& name = source_.tensors()[index].name;
       if (is_ignored(name)) continue;
+      // NVFP4 comes before all others in the reference's files.
+      if (!begun && source_.tensors()[index].type != DType::NVFP4) {
+        begun = true;
+        if (config_.frequency_scaling) add_rope_frequencies();
+      }
       const auto match = match_hf_name(*config_.arch, plain_name(name));
       if (!match.rule || match.layer >= config_.n_layers)
         unknown.push_back(name);
@@ -101,9 +128,10 @@ class TensorPlanner {
     return copy;
   }
 
-  /// The type of the first matrix, as the reference guesses it.
+  /// The type of the first matrix, as the reference guesses it: also scales are matrices.
   DType guessed_type() const {
-    for (const auto& tensor : source_.tensors()) {
+    const TensorSource& stored = quantized_ ? quantized_->stored() : source_;
+    for (const auto& tensor : stored.tensors()) {
       if (tensor.shape.size() < 2) continue;
       if (tensor.type == DType::F16 || tensor.type == DType::BF16) return tensor.type;
     }
@@ -139,6 +167,22 @@ class TensorPlanner {
       fail(ErrorKind::input, source_.name(), ": ", made_[t.output.name], " and ", tensor.name,
            " are the same tensor");
     tensors_.push_back(std::move(t));
+    if (tensor.type == DType::NVFP4) add_scales(*quantized_->matrix(index));
+  }
+
+  /// GGUF's NVFP4 has no factor of a whole matrix: it is a tensor beside it, unless it is 1.
+  void add_scales(const StoredMatrix& matrix) {
+    const std::string name = tensors_.back().output.name;
+    const auto add_one = [&](const char* suffix, float scale) {
+      if (std::fabs(static_cast<double>(scale) - 1) < 1e-6) return;
+      PlannedTensor t;
+      t.values = {scale};
+      t.output = {name.substr(0, name.rfind('.')) + suffix, DType::F32, {1}};
+      t.reason = "the factor of " + name;
+      tensors_.push_back(std::move(t));
+    };
+    add_one(".scale", matrix.tensor_scale);
+    add_one(".input_scale", matrix.input_scale);
   }
 
   void choose_type(PlannedTensor& t) const {
@@ -149,9 +193,11 @@ class TensorPlanner {
       t.reason = "vectors are kept in F32";
       return;
     }
-    t.wanted_type = t.output.type = keep_types_ ? t.source_type() : type_;
-    t.reason = keep_types_ ? "the checkpoint's type" : "output type";
-    if (keep_types_) return;
+    const DType stored = t.source_type();
+    const bool kept = keep_types_ || stored == DType::NVFP4 || stored == DType::MXFP4;
+    t.wanted_type = t.output.type = kept ? stored : type_;
+    t.reason = kept ? "the checkpoint's type" : "output type";
+    if (kept) return;
     const auto block = static_cast<std::uint64_t>(traits(type_).values);
     if (t.output.row_length() % block == 0) return;
     t.output.type = DType::F16;
@@ -195,6 +241,7 @@ class TensorPlanner {
   }
 
   const TensorSource& source_;
+  const QuantizedFolder* quantized_;  ///< the source, or null
   const HfConfig& config_;
   HParams shape_;
   bool compat_, keep_types_;
@@ -212,8 +259,8 @@ std::uint64_t parameters_of(const std::vector<PlannedTensor>& tensors) {
 
 /// Metadata in the reference's order.
 void add_metadata(const HfFolder& folder, const ConvertOptions& options,
-                  const std::optional<HfConfig>& config, DType type, std::uint64_t parameters,
-                  Conversion& out, Monitor& monitor) {
+                  const std::optional<HfConfig>& config, const FileKind& kind,
+                  std::uint64_t parameters, Conversion& out, Monitor& monitor) {
   auto& metadata = out.plan.metadata;
   const bool has_pieces =
       !std::filesystem::is_directory(options.input) || folder.has("tokenizer.model");
@@ -224,7 +271,7 @@ void add_metadata(const HfFolder& folder, const ConvertOptions& options,
                                                                              : "gpt2"));
   auto parts =
       add_general(folder, {options.name, options.overrides, parameters}, metadata, monitor);
-  if (config) add_parameters(*config, file_type_of(type), metadata);
+  if (config) add_parameters(*config, kind.file_type, metadata);
   metadata.set(kQuantizationVersionKey, Value::of_u32(kQuantizationVersion));
   VocabularyOptions vocabulary;
   if (config) {
@@ -235,7 +282,7 @@ void add_metadata(const HfFolder& folder, const ConvertOptions& options,
   vocabulary.compat = options.compat;
   if (!std::filesystem::is_directory(options.input)) vocabulary.sentencepiece_file = options.input;
   add_vocabulary(folder, vocabulary, metadata, monitor);
-  out.encoding = traits(type).name;
+  out.encoding = kind.name;
   if (options.vocab_only) {
     parts.size_label = std::nullopt;
     parts.kind = "vocab";
@@ -251,7 +298,8 @@ Conversion plan_vocabulary(const ConvertOptions& options, Monitor& monitor) {
   const HfFolder folder(is_folder ? options.input : options.input.parent_path(), !is_folder);
   std::optional<HfConfig> config;
   if (folder.has("config.json")) config = read_hf_config(folder, monitor);
-  add_metadata(folder, options, config, options.type.value_or(DType::F16), 0, out, monitor);
+  add_metadata(folder, options, config, kind_of(options.type.value_or(DType::F16), {}), 0, out,
+               monitor);
   if (!is_folder) out.inputs.push_back(options.input);
   return out;
 }
@@ -282,12 +330,18 @@ Conversion plan_conversion(const ConvertOptions& options, Monitor& monitor) {
   const HfFolder folder(options.input);
   const auto config = read_hf_config(folder, monitor);
   Conversion out;
-  out.source = open_source(options.input);
+  if (const auto schemes = read_stored_schemes(folder))
+    out.source = std::make_unique<QuantizedFolder>(
+        std::make_unique<HfDirectory>(options.input), *schemes,
+        options.keep_types ? Nvfp4As::with_divisor : Nvfp4As::gguf);
+  else
+    out.source = open_source(options.input);
   out.inputs = out.source->files();
   TensorPlanner planner(*out.source, config, options, monitor);
   const auto type = options.type.value_or(planner.guessed_type());
   out.plan.tensors = planner.plan(type);
-  add_metadata(folder, options, config, type, parameters_of(out.plan.tensors), out, monitor);
+  add_metadata(folder, options, config, kind_of(type, out.plan.tensors),
+               parameters_of(out.plan.tensors), out, monitor);
   if (auto embedding = planner.missing_embedding(out.plan.tensors))
     out.plan.tensors.push_back(std::move(*embedding));
   return out;

@@ -129,10 +129,6 @@ void check_limits_of_the_format(const JsonObject& c, const HfConfig& h, Monitor&
       window && window_used && *window < h.n_ctx)
     monitor.warning(c.where() + ": sliding_window " + std::to_string(*window) +
                     " is not stored; texts longer than that are attended to as a whole");
-  if (c.find("quantization_config"))
-    fail(ErrorKind::unsupported, c.where(),
-         ": quantization_config: weights that are quantized already are not supported; convert the "
-         "original model");
 }
 
 }  // namespace

@@ -79,10 +79,14 @@ void store_rows(const WeightScheme& scheme, const Linear& linear, std::uint64_t 
 void load_rows(const WeightScheme& scheme, const Linear& linear, std::uint64_t first,
                PartBytes parts, IntegerRows& into) {
   const DType scale_type = scheme.scales_for(linear.type);
+  const bool of_tensor = scheme.scales == ScalesOf::tensor;
   for (std::size_t i = 0; i < into.scales.size(); ++i)
-    into.scales[i] = scale_at(scale_type, parts[1].data(), first * into.n_groups + i);
+    into.scales[i] =
+        scale_at(scale_type, parts[1].data(), of_tensor ? 0 : first * into.n_groups + i);
   if (!scheme.is_packed()) {
     std::memcpy(into.codes.data(), parts[0].data() + first * linear.cols, into.codes.size());
+    if (!scheme.symmetric)
+      std::memcpy(into.zeros.data(), parts[2].data() + first * into.n_groups, into.zeros.size());
     return;
   }
   const std::size_t n_words = kernels::packed_words(into.cols, scheme.bits);
@@ -199,8 +203,11 @@ void load_columns(const WeightScheme& scheme, const Linear& linear, std::uint64_
       into.scales[r * into.n_groups + g] =
           scale_at(scale_type, parts[2].data(), g * linear.rows + first + r);
   }
+  // One more than what is stored; the largest wraps around.
+  const int most = 1 << (scheme.bits - 1);
   if (scheme.layout == WeightLayout::gptq)
-    for (std::int8_t& zero : into.zeros) ++zero;
+    for (std::int8_t& zero : into.zeros)
+      zero = static_cast<std::int8_t>(zero + 1 == most ? -most : zero + 1);
 }
 
 /// Parts of ModelOpt: weight, scale (and the scale of activations, all 1): two rows a byte.
@@ -279,8 +286,9 @@ std::vector<LinearPart> integer_parts(const WeightScheme& scheme, const Linear& 
   if (by_columns(scheme)) return column_parts(scheme, linear);
   const DTypeTraits& scale = traits(scheme.scales_for(linear.type));
   const std::uint64_t n_groups = groups_of(scheme, linear);
-  const LinearPart scales =
-      integer_part("weight_scale", scale.name, scale.bytes, {linear.rows, n_groups});
+  const bool of_tensor = scheme.scales == ScalesOf::tensor;
+  const LinearPart scales = integer_part("weight_scale", scale.name, scale.bytes,
+                                         {of_tensor ? 1 : linear.rows, n_groups});
   if (scheme.layout == WeightLayout::modelopt) {
     std::vector<LinearPart> parts = {
         integer_part("weight", "U8", 1, {linear.rows / 2, linear.cols}), scales};
@@ -289,8 +297,13 @@ std::vector<LinearPart> integer_parts(const WeightScheme& scheme, const Linear& 
       parts.push_back(integer_part("pre_quant_scale", type.name, type.bytes, {linear.cols}));
     return parts;
   }
-  if (!scheme.is_packed())
-    return {integer_part("weight", "I8", 1, {linear.rows, linear.cols}), scales};
+  if (!scheme.is_packed()) {
+    std::vector<LinearPart> parts = {integer_part("weight", "I8", 1, {linear.rows, linear.cols}),
+                                     scales};
+    if (!scheme.symmetric)
+      parts.push_back(integer_part("weight_zero_point", "I8", 1, {linear.rows, n_groups}));
+    return parts;
+  }
   const auto words = [&](std::uint64_t n) -> std::uint64_t {
     return kernels::packed_words(n, scheme.bits);
   };

@@ -124,9 +124,9 @@ const std::vector<BrokenCheckpoint> kBrokenConfigs = {
      {"yarn", "linear"}},
     {"activation", set("hidden_act", "gelu"), kUnsupported, {"hidden_act", "gelu"}},
     {"quantized",
-     set("quantization_config", {{"quant_method", "gptq"}}),
+     set("quantization_config", {{"quant_method", "hqq"}}),
      kUnsupported,
-     {"quantization_config"}},
+     {"quantization_config", "'hqq'", "gptq"}},
     {"small vocabulary", set("vocab_size", 100), kInput, {"[64, 320]", "[64, 100]"}},
 };
 
