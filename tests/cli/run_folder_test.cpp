@@ -64,6 +64,6 @@ TEST_CASE("lq-run and lq-bench: folders that lq-quantize writes run as they are"
 
 TEST_CASE("lq-run: a folder without a model is refused with what is missing") {
   const TempDir dir;
-  const auto run = run_expecting(3, "lq-run", {dir.path().string(), "hello"});
+  const auto run = run_expecting(4, "lq-run", {dir.path().string(), "hello"});
   CHECK(holds(run.err, "config.json"));
 }
