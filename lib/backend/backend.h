@@ -28,6 +28,7 @@ struct WeightView {
   int rows = 0, cols = 0;
   bool in_panels = false;         ///< as Backend::repack returned it: for products only
   ActivationRounding input = {};  ///< what is multiplied with it is rounded so first
+  float factor = 1;               ///< products and embedded rows are multiplied with it
   explicit operator bool() const { return data != nullptr; }
 };
 

@@ -88,9 +88,11 @@ void CpuBackend::embed(const WeightView& table, std::span<const std::int32_t> to
   const DTypeTraits& type = traits(table.type);
   const std::size_t row_bytes = type.row_bytes(size_of(table.cols));
   share(y.rows, count(y), [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
-    for (std::ptrdiff_t t = begin; t < end; ++t)
+    for (std::ptrdiff_t t = begin; t < end; ++t) {
       type.decode(table.data + size_of(tokens[static_cast<std::size_t>(t)]) * row_bytes, row(y, t),
                   size_of(table.cols));
+      for (int i = 0; table.factor != 1 && i < y.cols; ++i) row(y, t)[i] *= table.factor;
+    }
   });
 }
 

@@ -110,6 +110,15 @@ void CpuProducts::enter(int worker) {
 }
 
 void CpuProducts::multiply(const Product& product, RowRange rows, int worker) const {
+  multiply_weight(product, rows, worker);
+  if (product.weight->factor == 1) return;
+  for (int t = 0; t < product.y.rows; ++t) {
+    float* const y = product.y.data + static_cast<std::ptrdiff_t>(t) * product.y.cols;
+    for (int r = rows.begin; r < rows.end; ++r) y[r] *= product.weight->factor;
+  }
+}
+
+void CpuProducts::multiply_weight(const Product& product, RowRange rows, int worker) const {
   const WeightView& w = *product.weight;
   const Prepared& prepared = prepared_[size_of(worker)];
   const auto type = index_of(w.type);

@@ -75,6 +75,8 @@ class CpuProducts {
   /// rounding to tiles.
   const float* prepare(int first, int n, float* normed, Scratch& scratch, int tile, int worker);
   void multiply(const Product& product, RowRange rows, int worker) const;
+  /// Without the weight's factor.
+  void multiply_weight(const Product& product, RowRange rows, int worker) const;
   void reserve(Scratch& scratch, int n_tokens) const;
 
   ThreadPool& pool_;

@@ -1,5 +1,6 @@
 #include "lib/infer/weights.h"
 
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <set>
@@ -51,6 +52,19 @@ constexpr GlobalSlot kGlobalSlots[] = {
 
 }  // namespace
 
+/// GGUF files have a factor of a whole matrix (what NVFP4 needs) as tensor NAME.scale beside
+/// NAME.weight, and one for its input, which is for engines that round that.
+constexpr std::string_view kWeightEnding = ".weight", kFactorEnding = ".scale",
+                           kInputFactorEnding = ".input_scale";
+
+/// The matrix that tensor `name` is a factor of; empty when it is none.
+std::string matrix_of_factor(std::string_view name) {
+  for (const std::string_view ending : {kInputFactorEnding, kFactorEnding})
+    if (name.ends_with(ending))
+      return std::string(name.substr(0, name.size() - ending.size())) + std::string(kWeightEnding);
+  return {};
+}
+
 /// Puts tensors into the slots of a Weights.
 class Weights::Loader {
  public:
@@ -93,6 +107,7 @@ class Weights::Loader {
  private:
   void place(std::size_t index) {
     const TensorInfo& info = source_.tensors()[index];
+    if (const std::string of = matrix_of_factor(info.name); !of.empty() && source_.find(of)) return;
     const RuleMatch match = match_gguf_name(*hparams_.arch, info.name);
     if (!match.rule || match.layer >= hparams_.n_layers)
       fail(ErrorKind::unsupported, source_.name(), ": tensor ", info.name,
@@ -129,6 +144,24 @@ class Weights::Loader {
     LQ_ASSERT(false);  // a family names a tensor that has no slot here
   }
 
+  /// The factor of matrix `name`; 1 when there is none.
+  float factor_of(std::string_view name) const {
+    if (!name.ends_with(kWeightEnding)) return 1;
+    name.remove_suffix(kWeightEnding.size());
+    const auto index = source_.find(std::string(name) + std::string(kFactorEnding));
+    if (!index) return 1;
+    const TensorInfo& info = source_.tensors()[*index];
+    float factor = 0;
+    if (info.type != DType::F32 || info.elements() != 1)
+      fail(ErrorKind::input, source_.name(), ": tensor ", info.name, " has type ",
+           traits(info.type).name, " and shape ", shape_text(info.shape), "; expected F32 [1]");
+    traits(info.type).decode(source_.data(*index).data(), &factor, 1);
+    if (!std::isfinite(factor))
+      fail(ErrorKind::input, source_.name(), ": tensor ", info.name, " is ", factor,
+           "; expected a finite number");
+    return factor;
+  }
+
   /// `products`: the matrix is multiplied with, nothing else.
   WeightView matrix(std::size_t index, bool products) {
     const TensorInfo& info = source_.tensors()[index];
@@ -145,7 +178,8 @@ class Weights::Loader {
         .data = data,
         .rows = static_cast<int>(info.rows()),
         .cols = static_cast<int>(info.row_length()),
-        .input = round_inputs_ ? source_.activations(index) : ActivationRounding{}};
+        .input = round_inputs_ ? source_.activations(index) : ActivationRounding{},
+        .factor = factor_of(info.name)};
     return products ? repacked(as_stored, index) : as_stored;
   }
 

@@ -62,6 +62,17 @@ TEST_CASE("lq-run and lq-bench: folders that lq-quantize writes run as they are"
   }
 }
 
+TEST_CASE("lq-run: a file of NVFP4 with factors beside its matrices answers as the folder does") {
+  const TempDir dir;
+  const std::string folder = (dir / "folder").string(), file = (dir / "model.gguf").string();
+  run_expecting(0, "lq-quantize", {checkpoint("lq-demo").string(), folder, "NVFP4A16"});
+  run_expecting(0, "lq-convert", {folder, "-o", file});
+  for (const char* how : {"--exact", "--no-repack", "--kv-type=f16"}) {
+    const auto run = run_expecting(0, "lq-run", {file, kQuestion, "--temp", "0", how});
+    CHECK(run.out == kAnswer);
+  }
+}
+
 TEST_CASE("lq-run: a folder without a model is refused with what is missing") {
   const TempDir dir;
   const auto run = run_expecting(4, "lq-run", {dir.path().string(), "hello"});
