@@ -35,7 +35,7 @@ struct FileKind {
 
 /// Matrices that the checkpoint has as NVFP4 or MXFP4 are written as they are, and give a file of
 /// floats its name.
-FileKind kind_of(DType type, std::span<const PlannedTensor> tensors) {
+FileKind file_kind_of(DType type, std::span<const PlannedTensor> tensors) {
   const auto any = [&](DType of) {
     return std::any_of(tensors.begin(), tensors.end(),
                        [&](const PlannedTensor& t) { return t.output.type == of; });
@@ -298,7 +298,7 @@ Conversion plan_vocabulary(const ConvertOptions& options, Monitor& monitor) {
   const HfFolder folder(is_folder ? options.input : options.input.parent_path(), !is_folder);
   std::optional<HfConfig> config;
   if (folder.has("config.json")) config = read_hf_config(folder, monitor);
-  add_metadata(folder, options, config, kind_of(options.type.value_or(DType::F16), {}), 0, out,
+  add_metadata(folder, options, config, file_kind_of(options.type.value_or(DType::F16), {}), 0, out,
                monitor);
   if (!is_folder) out.inputs.push_back(options.input);
   return out;
@@ -340,7 +340,7 @@ Conversion plan_conversion(const ConvertOptions& options, Monitor& monitor) {
   TensorPlanner planner(*out.source, config, options, monitor);
   const auto type = options.type.value_or(planner.guessed_type());
   out.plan.tensors = planner.plan(type);
-  add_metadata(folder, options, config, kind_of(type, out.plan.tensors),
+  add_metadata(folder, options, config, file_kind_of(type, out.plan.tensors),
                parameters_of(out.plan.tensors), out, monitor);
   if (auto embedding = planner.missing_embedding(out.plan.tensors))
     out.plan.tensors.push_back(std::move(*embedding));

@@ -67,15 +67,15 @@ std::span<const Leaf> leaves_of(WeightLayout layout) {
   }
 }
 
-struct Module {
+struct ModuleParts {
   StoredParts parts = {};
   bool quantized = false;
 };
 
 /// Modules with tensors that only quantized ones have.
-std::map<std::string, Module> quantized_modules(const SafetensorsReader& stored,
-                                                WeightLayout layout) {
-  std::map<std::string, Module> modules;
+std::map<std::string, ModuleParts> quantized_modules(const SafetensorsReader& stored,
+                                                     WeightLayout layout) {
+  std::map<std::string, ModuleParts> modules;
   const auto leaves = leaves_of(layout);
   for (std::size_t i = 0; i < stored.tensors().size(); ++i) {
     const std::string_view name = stored.tensors()[i].name;
@@ -83,7 +83,7 @@ std::map<std::string, Module> quantized_modules(const SafetensorsReader& stored,
       if (!name.ends_with(leaf.name) || name.size() <= leaf.name.size() + 1) continue;
       const std::size_t dot = name.size() - leaf.name.size() - 1;
       if (name[dot] != '.') continue;
-      Module& module = modules[std::string(name.substr(0, dot))];
+      ModuleParts& module = modules[std::string(name.substr(0, dot))];
       module.parts.emplace(leaf.name, i);
       module.quantized = module.quantized || leaf.matrix;
       break;
@@ -96,7 +96,7 @@ std::map<std::string, Module> quantized_modules(const SafetensorsReader& stored,
 }
 
 /// The tensor in whose place the matrix stands.
-std::size_t place_of(const Module& module) {
+std::size_t place_of(const ModuleParts& module) {
   for (const char* leaf : {"weight", "qweight", "weight_packed"})
     if (const auto at = module.parts.find(leaf); at != module.parts.end()) return at->second;
   return module.parts.begin()->second;

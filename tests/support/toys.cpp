@@ -15,7 +15,8 @@ fs::path checkpoint(const std::string& name) {
   return fs::exists(models / "toys" / name) ? models / "toys" / name : models / name;
 }
 
-CheckpointCopy::CheckpointCopy(const std::string& name) : path_(directory_ / name) {
+CheckpointCopy::CheckpointCopy(const std::string& name)
+    : path_(directory_ / fs::path(name).filename().string()) {
   fs::create_directory(path_);
   for (const auto& file : fs::directory_iterator(checkpoint(name))) {
     fs::copy_file(file.path(), path_ / file.path().filename());
@@ -41,6 +42,17 @@ void CheckpointCopy::change_tensors(const std::function<void(Json&)>& edit) cons
   std::memcpy(out.data(), &new_length, sizeof new_length);
   write_text(path_ / "model.safetensors", out + text + content.substr(sizeof length + length),
              Existing::replace);
+}
+
+void CheckpointCopy::overwrite(const std::string& tensor, std::size_t offset,
+                               std::span<const std::byte> bytes) const {
+  auto content = read_text(path_ / "model.safetensors");
+  std::uint64_t length = 0;
+  std::memcpy(&length, content.data(), sizeof length);
+  const auto header = Json::parse(content.substr(sizeof length, length));
+  const auto begin = header.at(tensor).at("data_offsets").at(0).get<std::size_t>();
+  std::memcpy(content.data() + sizeof length + length + begin + offset, bytes.data(), bytes.size());
+  write_text(path_ / "model.safetensors", content, Existing::replace);
 }
 
 }  // namespace lq::test

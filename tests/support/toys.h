@@ -2,6 +2,7 @@
 // Checkpoints of the test data, and conversions of changed copies of them.
 #include <filesystem>
 #include <functional>
+#include <span>
 #include <string>
 
 #include "lib/base/json.h"
@@ -16,6 +17,7 @@ std::filesystem::path checkpoint(const std::string& name);
 /// A copy of a checkpoint that may be changed.
 class CheckpointCopy {
  public:
+  /// Of the test data, or of the folder with this absolute path.
   explicit CheckpointCopy(const std::string& name);
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path operator/(const char* file) const { return path_ / file; }
@@ -23,6 +25,9 @@ class CheckpointCopy {
   void change(const char* file, const std::function<void(Json&)>& edit) const;
   /// Rewrites the header of model.safetensors; tensor data stays as it is.
   void change_tensors(const std::function<void(Json&)>& edit) const;
+  /// Overwrites bytes of a tensor in model.safetensors.
+  void overwrite(const std::string& tensor, std::size_t offset,
+                 std::span<const std::byte> bytes) const;
 
  private:
   TempDir directory_;
