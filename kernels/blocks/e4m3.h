@@ -37,9 +37,12 @@ LQ_HD void encode(const float* x, const Importance&, BlockE4M3<N>& b) {
 }
 
 template <int N>
-LQ_HD void take_apart(const BlockE4M3<N>& b, ScaledParts<N, 1>& out) {
-  out.scale[0] = b.scale;
-  for (int i = 0; i < N; ++i) out.code[i] = b.code[i];
+LQ_HD void take_scales(const BlockE4M3<N>& b, float* scale) {
+  *scale = b.scale;
+}
+template <int N>
+LQ_HD void take_codes(const BlockE4M3<N>& b, std::uint8_t* code) {
+  for (int i = 0; i < N; ++i) code[i] = b.code[i];
 }
 
 template <int N>

@@ -54,11 +54,13 @@ LQ_HD void encode(const float* x, const Importance&, BlockFP4_16& b) {
   }
 }
 
-LQ_HD void take_apart(const BlockFP4_16& b, ScaledParts<64, 4>& out) {
-  for (int g = 0; g < BlockFP4_16::kGroups; ++g) out.scale[g] = group_factor(b, g);
+LQ_HD void take_scales(const BlockFP4_16& b, float* scale) {
+  for (int g = 0; g < BlockFP4_16::kGroups; ++g) scale[g] = group_factor(b, g);
+}
+LQ_HD void take_codes(const BlockFP4_16& b, std::uint8_t* code) {
   for (int i = 0; i < BlockFP4_16::kValues; i += 2) {
-    out.code[i] = b.code[i / 2] & 15;
-    out.code[i + 1] = b.code[i / 2] >> 4;
+    code[i] = b.code[i / 2] & 15;
+    code[i + 1] = b.code[i / 2] >> 4;
   }
 }
 

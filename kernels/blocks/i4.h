@@ -57,7 +57,10 @@ template <int N>
 LQ_HD void take_apart(const BlockI4<N>& b, ZeroParts& out) {
   out.scale = b.scale;
   out.zero = b.zero & 15;
-  for (int i = 0; i < N; ++i) out.code[i] = static_cast<std::uint8_t>(code_of(b, i));
+  for (int j = 0; j < N / 2; ++j) {
+    out.code[2 * j] = b.code[j] & 15;
+    out.code[2 * j + 1] = b.code[j] >> 4;
+  }
 }
 
 template <int N>

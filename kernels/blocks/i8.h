@@ -38,9 +38,12 @@ LQ_HD void encode(const float* x, const Importance&, BlockI8<N>& b) {
 }
 
 template <int N>
-LQ_HD void take_apart(const BlockI8<N>& b, ScaledParts<N, 1>& out) {
-  out.scale[0] = b.scale;
-  for (int i = 0; i < N; ++i) out.code[i] = static_cast<std::uint8_t>(b.code[i]);
+LQ_HD void take_scales(const BlockI8<N>& b, float* scale) {
+  *scale = b.scale;
+}
+template <int N>
+LQ_HD void take_codes(const BlockI8<N>& b, std::uint8_t* code) {
+  for (int i = 0; i < N; ++i) code[i] = static_cast<std::uint8_t>(b.code[i]);
 }
 
 template <int N>

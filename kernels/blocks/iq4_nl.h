@@ -6,11 +6,14 @@
 #include "kernels/blocks/importance.h"
 #include "kernels/blocks/iq4_values.h"
 #include "kernels/blocks/nibbles.h"
+#include "kernels/blocks/panel_form.h"
 
 namespace lq::kernels {
 
 struct [[gnu::packed]] BlockIQ4_NL {
   static constexpr int kValues = 32;
+  static constexpr FloatPanelForm kFloatPanel{.code = FloatCode::table16, .group = 32};
+  static constexpr float code_value(std::uint8_t code) { return iq4_value(code); }
   std::uint16_t scale;    ///< binary16; value[i] = scale * iq4_value(code[i])
   std::uint8_t code[16];  ///< code[j]: value j in the low nibble, value j + 16 in the high one
 };
@@ -29,6 +32,9 @@ LQ_HD void encode(const float* x, const Importance& hints, BlockIQ4_NL& b) {
   b.scale = float_to_half(scale);
   store_iq4_codes(x, scale != 0 ? 1 / scale : 0, b.code);
 }
+
+LQ_HD void take_scales(const BlockIQ4_NL& b, float* scale) { *scale = half_to_float(b.scale); }
+LQ_HD void take_codes(const BlockIQ4_NL& b, std::uint8_t* code) { take_nibbles(b.code, code); }
 
 LQ_HD bool valid(const BlockIQ4_NL& b) { return half_is_finite(b.scale); }
 

@@ -8,7 +8,7 @@
 namespace lq::kernels {
 
 /// The value of each code.
-LQ_HD float iq4_value(int code) {
+LQ_HD constexpr float iq4_value(int code) {
   constexpr std::int8_t values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                       1,    13,   25,  38,  53,  69,  89,  113};
   return static_cast<float>(values[code]);

@@ -6,6 +6,7 @@
 #include "kernels/blocks/importance.h"
 #include "kernels/blocks/iq4_values.h"
 #include "kernels/blocks/nibbles.h"
+#include "kernels/blocks/panel_form.h"
 
 namespace lq::kernels {
 
@@ -13,6 +14,8 @@ struct [[gnu::packed]] BlockIQ4_XS {
   static constexpr int kValues = 256;
   static constexpr int kGroup = 32;  ///< values under one scale
   static constexpr int kGroups = 8;
+  static constexpr FloatPanelForm kFloatPanel{.code = FloatCode::table16, .group = kGroup};
+  static constexpr float code_value(std::uint8_t code) { return iq4_value(code); }
   std::uint16_t scale;        ///< binary16; value = scale * (group scale - 32) * iq4_value(code)
   std::uint16_t scale_high;   ///< bits 2 j and 2 j + 1: the high bits of the scale of group j
   std::uint8_t scale_low[4];  ///< the low 4 bits of groups 2 j (low nibble) and 2 j + 1
@@ -59,6 +62,16 @@ LQ_HD void encode(const float* x, const Importance& hints, BlockIQ4_XS& b) {
   }
   b.scale = float_to_half(scale);
   store_group_scales(group_scales, b);
+}
+
+LQ_HD void take_scales(const BlockIQ4_XS& b, float* scale) {
+  const float unit = half_to_float(b.scale);
+  for (int j = 0; j < BlockIQ4_XS::kGroups; ++j)
+    scale[j] = unit * static_cast<float>(group_scale(b, j) - 32);
+}
+LQ_HD void take_codes(const BlockIQ4_XS& b, std::uint8_t* code) {
+  for (int j = 0; j < BlockIQ4_XS::kGroups; ++j)
+    take_nibbles(b.code + 16 * j, code + BlockIQ4_XS::kGroup * j);
 }
 
 LQ_HD bool valid(const BlockIQ4_XS& b) { return half_is_finite(b.scale); }

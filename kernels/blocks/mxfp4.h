@@ -56,11 +56,8 @@ LQ_HD void encode(const float* x, const Importance&, BlockMXFP4& b) {
   store_fp4_codes<BlockMXFP4::kValues>(x, half_scale(b), b.code);
 }
 
-LQ_HD void take_apart(const BlockMXFP4& b, ScaledParts<32, 1>& out) {
-  out.scale[0] = half_scale(b);
-  for (int i = 0; i < BlockMXFP4::kValues; ++i)
-    out.code[i] = static_cast<std::uint8_t>(nibble(b.code, i));
-}
+LQ_HD void take_scales(const BlockMXFP4& b, float* scale) { *scale = half_scale(b); }
+LQ_HD void take_codes(const BlockMXFP4& b, std::uint8_t* code) { take_nibbles(b.code, code); }
 
 LQ_HD bool valid(const BlockMXFP4& b) {
   bool finite = b.exponent != 255;

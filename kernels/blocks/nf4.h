@@ -89,11 +89,14 @@ LQ_HD void encode(const float* x, const Importance&, BlockOfTable<Table>& b) {
 }
 
 template <class Table>
-LQ_HD void take_apart(const BlockOfTable<Table>& b, ScaledParts<64, 1>& out) {
-  out.scale[0] = b.scale;
+LQ_HD void take_scales(const BlockOfTable<Table>& b, float* scale) {
+  *scale = b.scale;
+}
+template <class Table>
+LQ_HD void take_codes(const BlockOfTable<Table>& b, std::uint8_t* code) {
   for (int j = 0; j < 32; ++j) {
-    out.code[2 * j] = b.code[j] >> 4;
-    out.code[2 * j + 1] = b.code[j] & 15;
+    code[2 * j] = b.code[j] >> 4;
+    code[2 * j + 1] = b.code[j] & 15;
   }
 }
 

@@ -16,6 +16,13 @@ LQ_HD void store_nibbles(const std::uint8_t* code, std::uint8_t* packed) {
     packed[i] = static_cast<std::uint8_t>((code[i] & 15) | ((code[i + 16] & 15) << 4));
 }
 
+LQ_HD void take_nibbles(const std::uint8_t* packed, std::uint8_t* code) {
+  for (int j = 0; j < 16; ++j) {
+    code[j] = packed[j] & 15;
+    code[j + 16] = packed[j] >> 4;
+  }
+}
+
 /// Bit 4 of code i, in its place.
 LQ_HD int fifth_bit(const std::uint8_t* packed, int i) {
   return ((packed[i / 8] >> (i % 8)) & 1) << 4;

@@ -5,6 +5,7 @@
 
 #include "kernels/blocks/fp4_values.h"
 #include "kernels/blocks/importance.h"
+#include "kernels/blocks/panel_form.h"
 #include "kernels/blocks/scale_search.h"
 
 namespace lq::kernels {
@@ -13,6 +14,8 @@ struct [[gnu::packed]] BlockNVFP4 {
   static constexpr int kValues = 64;
   static constexpr int kGroup = 16;  ///< values under one scale
   static constexpr int kGroups = 4;
+  static constexpr FloatPanelForm kFloatPanel{.code = FloatCode::table16, .group = kGroup};
+  static constexpr float code_value(std::uint8_t code) { return fp4_twice(code); }
   std::uint8_t scale[4];  ///< UE4M3, bit 7 unused
   std::uint8_t code[32];  ///< code[8 g + j]: values j (low nibble) and j + 8 of group g
 };
@@ -57,6 +60,16 @@ LQ_HD void encode(const float* x, const Importance&, BlockNVFP4& b) {
   for (int g = 0; g < BlockNVFP4::kGroups; ++g) {
     b.scale[g] = float_to_ue4m3(fabsf(peak_value(x + n * g, n)) / 6);
     store_fp4_codes<n>(x + n * g, half_scale(b, g), b.code + 8 * g);
+  }
+}
+
+LQ_HD void take_scales(const BlockNVFP4& b, float* scale) {
+  for (int g = 0; g < BlockNVFP4::kGroups; ++g) scale[g] = half_scale(b, g);
+}
+LQ_HD void take_codes(const BlockNVFP4& b, std::uint8_t* code) {
+  for (int i = 0; i < BlockNVFP4::kValues; ++i) {
+    const std::uint8_t both = b.code[i / 16 * 8 + i % 8];
+    code[i] = i % 16 < 8 ? both & 15 : both >> 4;
   }
 }
 

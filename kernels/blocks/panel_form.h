@@ -1,8 +1,8 @@
 #pragma once
 // A block taken apart: what panels (kernels/panels) are made of. A type whose header says kPanel
-// and take_apart() gets products of integer codes, one whose header says kFloatPanel products of
-// floats (with take_apart() and code_value() where values share a scale); every other type is
-// multiplied as it is stored.
+// and take_apart() gets products of integer codes; one whose header says kFloatPanel, and where
+// values share scales code_value(), take_scales() and take_codes(), products of floats. Every other
+// type is multiplied as it is stored.
 #include <cstdint>
 
 namespace lq::kernels {
@@ -52,16 +52,11 @@ enum class FloatCode {
   table16   ///< 4 bits: one of 16 binary32 that are bfloat16, too
 };
 
+/// Value i of a block = scale[i / group] * Block::code_value(code[i]), with what take_scales() and
+/// take_codes() find in the block.
 struct FloatPanelForm {
   FloatCode code;
   int group = 0;  ///< values under one scale; 0: there is no scale, and a block is a value
-};
-
-/// Value i of a block = scale[i / group] * code_value(code[i]).
-template <int kValues, int kGroups>
-struct ScaledParts {
-  std::uint8_t code[kValues];
-  float scale[kGroups];
 };
 
 }  // namespace lq::kernels

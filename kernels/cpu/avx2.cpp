@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/kernel_table.h"
 #include "kernels/cpu/ops/attention_lanes.h"
+#include "kernels/cpu/ops/decode_scaled_avx2.h"
 #include "kernels/cpu/ops/encode_table.h"
 #include "kernels/cpu/ops/floats_avx2.h"
 #include "kernels/cpu/ops/lanes_avx2.h"
@@ -88,24 +89,22 @@ void encode_f16_avx2(const float* row, const float*, void* blocks, std::size_t n
   to_half_avx2(row, n_values, static_cast<std::uint16_t*>(blocks));
 }
 
+template <class Block>
+consteval void add_matmul(KernelTable& table, DType type) {
+  if constexpr (requires { Decoder<Block>::kStep; })
+    table.matmul[static_cast<int>(type)] = matmul_avx2<Block>;
+}
+
 consteval KernelTable make_table() {
   KernelTable table{.name = "avx2"};
   set_avx2_codecs(table);
   set_searching_encoders<LanesAvx2>(table);
   set_encoder(table, DType::F16, encode_f16_avx2);
-  table.matmul[static_cast<int>(DType::F32)] = matmul_avx2<BlockF32>;
-  table.matmul[static_cast<int>(DType::F16)] = matmul_avx2<BlockF16>;
-  table.matmul[static_cast<int>(DType::BF16)] = matmul_avx2<BlockBF16>;
-  table.matmul[static_cast<int>(DType::Q8_0)] = matmul_avx2<BlockQ8_0>;
-  table.matmul[static_cast<int>(DType::Q4_0)] = matmul_avx2<BlockQ4_0>;
-  table.matmul[static_cast<int>(DType::Q4_1)] = matmul_avx2<BlockQ4_1>;
-  table.matmul[static_cast<int>(DType::Q5_0)] = matmul_avx2<BlockQ5_0>;
-  table.matmul[static_cast<int>(DType::Q5_1)] = matmul_avx2<BlockQ5_1>;
-  table.matmul[static_cast<int>(DType::Q2_K)] = matmul_avx2<BlockQ2_K>;
-  table.matmul[static_cast<int>(DType::Q3_K)] = matmul_avx2<BlockQ3_K>;
-  table.matmul[static_cast<int>(DType::Q4_K)] = matmul_avx2<BlockQ4_K>;
-  table.matmul[static_cast<int>(DType::Q5_K)] = matmul_avx2<BlockQ5_K>;
-  table.matmul[static_cast<int>(DType::Q6_K)] = matmul_avx2<BlockQ6_K>;
+#define LQ_DTYPE(id, name, Block, gguf_id, max_rmse) add_matmul<Block>(table, DType::id);
+#define LQ_STORAGE(id, name, gguf_id, values, bytes)
+#include "kernels/blocks/dtypes.def"
+#undef LQ_DTYPE
+#undef LQ_STORAGE
   table.panels = panel_kernels_of<PanelsAvx2>();
   table.rms_norm = rms_norm_avx2;
   table.silu_multiply = silu_multiply_avx2;

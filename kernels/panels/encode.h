@@ -69,7 +69,7 @@ inline void put_zeros(const Block* blocks, int n_blocks, int row, std::byte* til
   using Layout = PanelLayout<F>;
   std::uint8_t code[Layout::kColumns] = {};
   for (int g = 0; g < n_blocks; ++g) {
-    ZeroParts parts{};
+    ZeroParts parts;
     take_apart(blocks[g], parts);
     memcpy(code + F.group * g, parts.code, F.group);
     memcpy(tile + Layout::kScale + 4 * (kPanelRows * g + row), &parts.scale, 4);

@@ -61,19 +61,21 @@ namespace {
 template <class Block>
 inline void put_scaled(const Block& block, int row, std::byte* tile) {
   using Layout = FloatLayout<Block>;
-  ScaledParts<Layout::kColumns, Layout::kGroups> parts;
-  take_apart(block, parts);
+  float scale[Layout::kGroups];
+  std::uint8_t code[Layout::kColumns];
+  take_scales(block, scale);
+  take_codes(block, code);
   for (int g = 0; g < Layout::kGroups; ++g)
-    memcpy(tile + Layout::kScaleRow * g + 4 * row, parts.scale + g, 4);
+    memcpy(tile + Layout::kScaleRow * g + 4 * row, scale + g, 4);
   std::byte* const codes = tile + Layout::kCodes;
   if constexpr (Layout::kNibbles) {
     for (int c = 0; c < Layout::kColumns; c += 8)
       for (int k = 0; k < 4; ++k)
         codes[c * Layout::kColumnBytes + Layout::nibble_byte(k, row)] =
-            static_cast<std::byte>(parts.code[c + k] | (parts.code[c + 4 + k] << 4));
+            static_cast<std::byte>(code[c + k] | (code[c + 4 + k] << 4));
   } else {
     for (int c = 0; c < Layout::kColumns; ++c)
-      codes[c * kPanelRows + row] = static_cast<std::byte>(parts.code[c]);
+      codes[c * kPanelRows + row] = static_cast<std::byte>(code[c]);
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/kernel_table.h"
 #include "tests/support/kernel_data.h"
+#include "tests/support/panel_tiles.h"
 
 namespace lq::test {
 
@@ -121,6 +122,13 @@ void for_each_panel_set(const Check& check) {
     CAPTURE(std::string(set.table->name));
     check(kernels::kernel_table(set.table->name)->panels);
   }
+  if (!kernels::kernel_table("avx2")) return;
+  CAPTURE("avx512_vnni, emulated");
+  kernels::PanelKernels emulated = kernels::kernel_table("avx2")->panels;
+  emulated.few.widest_tile = kEmulatedVnni.widest_tile;
+  std::copy(std::begin(kEmulatedVnni.multiply), std::end(kEmulatedVnni.multiply),
+            emulated.few.multiply);
+  check(emulated);
 }
 
 /// The kernels that every set is compared with.

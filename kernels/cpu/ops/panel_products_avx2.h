@@ -198,6 +198,7 @@ inline void add_zeros(const Codes& codes, const ZeroScales<F>& scales, const std
   const __m256i ones = _mm256_set1_epi16(1);
   for (int g = 0; g < PanelLayout<F>::kGroups; ++g) {
     __m256 products[T][2];
+    for (int t = 0; t < T; ++t) products[t][0] = products[t][1] = _mm256_setzero_ps();
     for (int run = 0; run < kRuns; ++run, x += T * X::kTokenBytes) {
       __m256i sum[T][2];
       sum_units<kRunUnits, T>(codes, x, 0, kRuns * g + run, sum);
@@ -208,9 +209,8 @@ inline void add_zeros(const Codes& codes, const ZeroScales<F>& scales, const std
           const __m256i total =
               _mm256_sub_epi32(_mm256_madd_epi16(sum[t][half], ones),
                                _mm256_madd_epi16(vector_at(scales.zero[g][half]), x_sums));
-          const __m256 whole = _mm256_cvtepi32_ps(total);
-          products[t][half] = run == 0 ? _mm256_mul_ps(whole, x_scale)
-                                       : _mm256_fmadd_ps(whole, x_scale, products[t][half]);
+          products[t][half] =
+              _mm256_fmadd_ps(_mm256_cvtepi32_ps(total), x_scale, products[t][half]);
         }
       }
     }

@@ -247,6 +247,7 @@ struct ZeroUnitScales {
     constexpr int kRuns = F.group / 32;
     for (int g = 0; g < Layout::kGroups; ++g) {
       __m512 products[T];
+      for (int t = 0; t < T; ++t) products[t] = _mm512_setzero_ps();
       for (int run = 0; run < kRuns; ++run, x += T * X::kTokenBytes) {
         __m512i sum[T];
         sum_units<kRunUnits, T>(codes, x, kRuns * g + run, 0, sum);
@@ -255,8 +256,7 @@ struct ZeroUnitScales {
           const __m512 x_scale = broadcast_float(x + T * X::kScale + 4 * t);
           const __m512 whole = _mm512_cvtepi32_ps(_mm512_sub_epi32(
               sum[t], _mm512_madd_epi16(zero[g], broadcast_word(x + T * X::kSums + 4 * t))));
-          products[t] = run == 0 ? _mm512_mul_ps(whole, x_scale)
-                                 : _mm512_fmadd_ps(whole, x_scale, products[t]);
+          products[t] = _mm512_fmadd_ps(whole, x_scale, products[t]);
         }
       }
       for (int t = 0; t < T; ++t)
