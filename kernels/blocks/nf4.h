@@ -9,6 +9,9 @@
 
 namespace lq::kernels {
 
+// Tables of their own for each object file, as functions are (hd.h).
+namespace {
+
 /// Quantiles of the normal distribution: QLoRA (arXiv:2305.14314), appendix E.
 struct Nf4Table {
   static constexpr float kValue[16] = {-1,
@@ -47,6 +50,8 @@ struct Fp4Table {
                                        -0.1666666716337204f,
                                        -0.25f};
 };
+
+}  // namespace
 
 template <class Table>
 struct [[gnu::packed]] BlockOfTable {

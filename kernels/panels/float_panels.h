@@ -20,6 +20,8 @@ concept HasFloatPanel = requires {
   Block::kFloatPanel;
 };
 
+namespace {
+
 template <class Block>
 struct FloatLayout {
   static constexpr FloatPanelForm F = Block::kFloatPanel;
@@ -55,8 +57,6 @@ struct FloatLayout {
     return 32 * (row / 8) + 16 * (row / 4 % 2) + 4 * (c % 4) + row % 4;
   }
 };
-
-namespace {
 
 template <class Block>
 inline void put_scaled(const Block& block, int row, std::byte* tile) {
