@@ -14,6 +14,9 @@ namespace {
 constexpr int kTaskBits = 20;
 constexpr std::uint64_t kTaskMask = (std::uint64_t{1} << kTaskBits) - 1;
 
+constexpr std::uint64_t kJobMask = ~std::uint64_t{0} >> (2 * kTaskBits);
+constexpr std::uint64_t kNoJob = ~std::uint64_t{0};
+
 std::uint64_t job_of(std::uint64_t ticket) { return ticket >> (2 * kTaskBits); }
 std::uint64_t tasks_of(std::uint64_t ticket) { return (ticket >> kTaskBits) & kTaskMask; }
 std::uint64_t taken_of(std::uint64_t ticket) { return ticket & kTaskMask; }
@@ -81,21 +84,21 @@ void ThreadPool::publish(int n, void* job, Enter enter, Task task) {
   }
   if (n == 0) return;
   enter(job, 0);
-  take_tasks(0);
+  take_tasks(0, number & kJobMask);
   const auto done = [&] { return done_.load(std::memory_order_acquire) == n; };
   while (!spin(kSpin, relax, done) && !spin(
                                           kYield, [] { sched_yield(); }, done)) {
   }
 }
 
-void ThreadPool::take_tasks(int worker) {
-  bool entered = worker == 0;
+void ThreadPool::take_tasks(int worker, std::uint64_t entered) {
   while (true) {
     const std::uint64_t ticket = ticket_.fetch_add(1);
     if (taken_of(ticket) >= tasks_of(ticket)) return;
-    // The job cannot end, and what it consists of cannot change, before this task is done.
-    if (!entered) enter_(job_, worker);
-    entered = true;
+    // The job cannot end, and what it consists of cannot change, before this task is done. It need
+    // not be the job of the task before: with that the job may have ended and another begun.
+    if (job_of(ticket) != entered) enter_(job_, worker);
+    entered = job_of(ticket);
     task_(job_, static_cast<int>(taken_of(ticket)), worker);
     done_.fetch_add(1, std::memory_order_release);
   }
@@ -117,7 +120,7 @@ void ThreadPool::serve(int worker) {
   std::uint64_t seen = 0;
   while (!end_.load()) {
     seen = wait_for_job(seen);
-    take_tasks(worker);
+    take_tasks(worker, kNoJob);
   }
 }
 

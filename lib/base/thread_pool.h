@@ -51,7 +51,8 @@ class ThreadPool {
   using Task = void (*)(void* job, int i, int worker);
 
   void publish(int n, void* job, Enter enter, Task task);
-  void take_tasks(int worker);
+  /// `entered`: the job that the worker has entered.
+  void take_tasks(int worker, std::uint64_t entered);
   void serve(int worker);
   std::uint64_t wait_for_job(std::uint64_t seen);
 

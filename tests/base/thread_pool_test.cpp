@@ -38,6 +38,23 @@ TEST_CASE("every task runs once, on workers that have entered, in every one of m
   }
 }
 
+TEST_CASE("a worker that comes from one job straight into the next enters that, too") {
+  // Happens when the next job begins between a worker's last task and its look for another one.
+  for (const int threads : {2, 3, 7}) {
+    CAPTURE(threads);
+    ThreadPool pool(threads);
+    std::vector<std::atomic<int>> entered(7);
+    std::atomic<int> uninvited{0};
+    for (int job = 1; job <= 100'000; ++job)
+      pool.run(
+          2 * threads, [&](int worker) { entered[static_cast<std::size_t>(worker)] = job; },
+          [&](int, int worker) {
+            if (entered[static_cast<std::size_t>(worker)] != job) ++uninvited;
+          });
+    CHECK(uninvited == 0);
+  }
+}
+
 TEST_CASE("workers that have gone to sleep wake up") {
   ThreadPool pool(3);
   for (int job = 0; job < 5; ++job) {
