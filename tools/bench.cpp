@@ -1,4 +1,4 @@
-// lq-bench: how fast models run here.
+// lq-bench: how fast models run here, and how well.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -10,6 +10,7 @@
 #include "lib/base/parallel.h"
 #include "lib/jobs/bench_speed.h"
 #include "tools/bench_kernels.h"
+#include "tools/bench_quality.h"
 #include "tools/cli/options.h"
 #include "tools/cli/tool.h"
 #include "tools/kv_type.h"
@@ -31,7 +32,8 @@ CLI::Option* add_list(CLI::App& app, const char* names, std::vector<int>& list, 
 }
 
 void declare(CLI::App& app) {
-  app.add_option("MODEL", options.models, "GGUF models to measure")->required();
+  app.add_option("MODEL", options.models, "models to measure: GGUF files or Hugging Face folders")
+      ->required();
   add_list(app, "-p,--n-prompt", options.n_prompt,
            "tokens of the prompt to process; 0: none; a list with commas")
       ->check(cli::whole_number(0, 1 << 20))
@@ -153,6 +155,13 @@ constexpr const char* kDescription[] = {
     "instruction set that has a kernel of its own for it. A kernel that does not give the results "
     "of "
     "the type's definition is refused.",
+    "ppl reads a text in chunks and measures perplexity: how many tokens, equally likely, the "
+    "model "
+    "hesitates between. kld compares what models say about each token with what a reference says: "
+    "Kullback-Leibler divergence, change of the right token's probability (dp), how often the "
+    "likeliest token is the same. Chunks, scoring and figures are those of llama-perplexity. With "
+    "--ref the reference reads the same chunks beside each model, and nothing is rounded; with "
+    "several models ppl --save-logits once and kld --base take less time.",
     "The JSON report carries every sample, load time, time to the first token, peak memory, "
     "settings, and "
     "facts of machine and build."};
@@ -162,18 +171,25 @@ constexpr cli::Example kExamples[] = {
     {"lq-bench model.gguf -o json", "a report for programs"},
     {"lq-bench kernels --type Q4_K --op encode,decode",
      "one type's kernels, every instruction set"},
+    {"lq-bench ppl model-q4_k_m.gguf -f wiki.test.raw", "perplexity"},
+    {"lq-bench kld model-q4_k_m.gguf model-q3_k_m.gguf --ref model-f16.gguf -f wiki.test.raw",
+     "what quantization changed"},
+    {"lq-bench ppl model-f16.gguf -f wiki.test.raw --save-logits f16.logits",
+     "keep what the reference says, for kld --base f16.logits"},
     {"lq-bench kernels --explain", "which instruction set is used here, and why"}};
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  const cli::Command commands[] = {lq::tools::kBenchKernels, lq::tools::kBenchPerplexity,
+                                   lq::tools::kBenchDivergence};
   return cli::run({.name = "lq-bench",
-                   .summary = "measure how fast a model runs here",
+                   .summary = "measure how fast a model runs here, and how well",
                    .description = kDescription,
                    .examples = kExamples,
                    .declare = declare,
                    .execute = execute,
                    .common = {.threads = false, .force = false},
-                   .commands = {&lq::tools::kBenchKernels, 1}},
+                   .commands = commands},
                   argc, argv);
 }

@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/base/build_info.h"
+#include "lib/base/sha256.h"
+#include "lib/io/mapped_file.h"
 
 namespace lq {
 namespace {
@@ -50,6 +52,12 @@ OrderedJson case_json(const BenchCase& c) {
 OrderedJson spread_json(const Spread& spread) {
   return {
       {"median", spread.median}, {"mad", spread.mad}, {"min", spread.least}, {"max", spread.most}};
+}
+
+std::string files_sha256(const std::vector<std::filesystem::path>& paths) {
+  Sha256 hash;
+  for (const auto& path : paths) hash.update(MappedFile(path).bytes());
+  return to_hex(hash.finish());
 }
 
 OrderedJson report_head(const char* schema, const MachineFacts& machine) {

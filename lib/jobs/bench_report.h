@@ -1,6 +1,7 @@
 #pragma once
 // Measurements with everything that is needed to compare them. Statistics are derived, not stored.
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,8 @@ struct BenchReport {
 
 /// What every report begins with: schema, lq_version, machine, build.
 OrderedJson report_head(const char* schema, const MachineFacts& machine);
+/// SHA-256 of the bytes of a model's files, one after the other.
+std::string files_sha256(const std::vector<std::filesystem::path>& paths);
 /// {median, mad, min, max}.
 OrderedJson spread_json(const Spread& spread);
 /// Whether samples differ so much that a small difference to another report means nothing.

@@ -5,9 +5,7 @@
 #include <map>
 
 #include "lib/base/random.h"
-#include "lib/base/sha256.h"
 #include "lib/infer/session.h"
-#include "lib/io/mapped_file.h"
 #include "lib/jobs/plan_source.h"
 
 namespace lq {
@@ -115,13 +113,6 @@ class Runner {
   Model model_;
   Session session_;
 };
-
-/// Of the bytes of all files, one after the other.
-std::string files_sha256(const std::vector<std::filesystem::path>& paths) {
-  Sha256 hash;
-  for (const auto& path : paths) hash.update(MappedFile(path).bytes());
-  return to_hex(hash.finish());
-}
 
 }  // namespace
 

@@ -11,7 +11,8 @@ namespace {
 std::vector<std::size_t> column_widths(const Table& table, std::size_t least) {
   std::vector<std::size_t> widths;
   for (std::size_t c = 0; c < table.columns.size(); ++c) {
-    std::size_t width = std::max(least, display_width(table.columns[c].title));
+    const Column& column = table.columns[c];
+    std::size_t width = std::max({least, column.least, display_width(column.title)});
     for (const auto& row : table.rows) width = std::max(width, display_width(row[c]));
     widths.push_back(width);
   }
@@ -101,6 +102,17 @@ std::string write_table(const Table& table, std::string_view format) {
                                    [&](const TableFormat& row) { return row.name == format; });
   LQ_ASSERT(found != std::end(kFormats));
   return found->write(table);
+}
+
+std::string write_last_row(const Table& table, std::string_view format) {
+  LQ_ASSERT(!table.rows.empty());
+  const Table last{.columns = table.columns, .rows = {table.rows.back()}};
+  const std::string head = write_table({.columns = last.columns, .rows = {}}, format);
+  // Lines above a row are as many as without it, though not as wide.
+  std::string text = write_table(last, format);
+  for (auto lines = std::count(head.begin(), head.end(), '\n'); lines > 0; --lines)
+    text.erase(0, text.find('\n') + 1);
+  return text;
 }
 
 std::size_t display_width(std::string_view text) {

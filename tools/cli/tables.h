@@ -1,5 +1,6 @@
 #pragma once
 // Tables of results, in the forms that readers and programs ask for.
+#include <cstddef>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@ enum class Align { left, right };
 struct Column {
   std::string title;
   Align align = Align::left;
+  std::size_t least = 0;  ///< characters that it takes at least in `text` and `md`
 };
 
 struct Table {
@@ -28,6 +30,10 @@ struct TableFormat {
 std::span<const TableFormat> table_formats();
 /// Writes `table` in the format of that name, which has to exist.
 std::string write_table(const Table& table, std::string_view format);
+
+/// The same for a table that holds the last row only, without what stands above it: for rows that
+/// are shown one by one. Columns are as wide as before where `least` makes them.
+std::string write_last_row(const Table& table, std::string_view format);
 
 /// Columns that `text` takes on a terminal: its UTF-8 characters, wide ones twice.
 std::size_t display_width(std::string_view text);
