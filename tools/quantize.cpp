@@ -235,7 +235,7 @@ void execute(const lq::cli::Context& context) {
   if (only_measures()) return measure(context);
   settle_positionals();
   if (const lq::WeightScheme* scheme = lq::tools::scheme_asked_for(options))
-    return lq::tools::quantize_checkpoint(*scheme, options, checkpoint, context);
+    return lq::tools::quantize_checkpoint(*scheme, options, checkpoint, importance, context);
   lq::tools::check_arguments(options);
   std::unique_ptr<lq::TensorSource> source;
   if (options.type.empty()) {
@@ -320,8 +320,14 @@ constexpr const char* kDescription[] = {
     "packed, as vLLM reads it. GPTQ, AWQ and ModelOpt have no such rounding without calibration: "
     "their scales are computed in binary32 and then held in their type. --method looks for better "
     "scales. transformers loads W4A16_ASYM as gptq_v2 and awq, vLLM as compressed-tensors and awq.",
-    "The new folder is read back before it gets its name: names, types, shapes, copied bytes, and "
-    "each matrix, decoded, bit by bit; a difference ends with status 6. A run that is killed may "
+    "NVFP4, FP8_STATIC and W8A8_STATIC hold scales of activations, too. They need --calibrate: the "
+    "model reads a text, and the largest magnitude of what each matrix is multiplied with gives "
+    "the "
+    "scale; queries, keys and values share one, and so do gate and up. --fp8 e5m2 stores numbers "
+    "with more range and less precision; engines take E4M3 only, so that it is for other programs.",
+    "Integers are unpacked again as soon as they are packed and have to be those chosen; the new "
+    "folder is read back before it gets its name: names, types, shapes and all bytes have to be "
+    "those written. A difference ends with status 6. A run that is killed may "
     "leave OUTPUT.lq-partial, which the next run removes. --serve-with knows what the engines "
     "load: formats, group sizes, kernels' multiples and shares of GPUs.",
     "Where llama-quantize stops in the middle or writes what cannot be read: files whose "

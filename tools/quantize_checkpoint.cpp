@@ -10,6 +10,7 @@
 #include "lib/base/quote.h"
 #include "lib/format/hf_directory.h"
 #include "lib/jobs/checkpoint.h"
+#include "lib/jobs/input_peaks.h"
 #include "lib/jobs/serving.h"
 #include "lib/jobs/weight_method.h"
 #include "tools/cli/options.h"
@@ -23,6 +24,14 @@ constexpr const char* kGroup = "Checkpoints for GPU engines (TYPE is a scheme)";
 /// Options that go with schemes and file types alike.
 constexpr std::string_view kShared[] = {"INPUT",     "OUTPUT",   "TYPE",
                                         "--dry-run", "--resume", "--mem"};
+
+/// Those of importance that schemes with measured scales of activations take.
+constexpr std::string_view kMeasuring[] = {"--calibrate", "--ctx", "--chunks", "--parse-special"};
+
+bool is_measuring(const CLI::Option& option) {
+  return std::find(std::begin(kMeasuring), std::end(kMeasuring), option.get_name()) !=
+         std::end(kMeasuring);
+}
 
 bool is_common(const CLI::Option& option) {
   return option.get_group().rfind("Common", 0) == 0 ||
@@ -49,6 +58,12 @@ std::string explained(const Rows& rows) {
   return text;
 }
 
+/// Null for schemes of other numbers.
+OrderedJson float8_name(const WeightScheme& scheme) {
+  if (!scheme.is_float8()) return nullptr;
+  return scheme.number == WeightNumber::e5m2 ? "e5m2" : "e4m3";
+}
+
 OrderedJson envelope(const CheckpointPlan& plan, const std::string& output, bool written) {
   OrderedJson json = {{"schema", "lq.quantize.checkpoint/1"},
                       {"lq_version", build_info().version},
@@ -58,6 +73,7 @@ OrderedJson envelope(const CheckpointPlan& plan, const std::string& output, bool
                         {"symmetric", plan.scheme.symmetric},
                         {"method", plan.scheme.method},
                         {"double_quant", plan.scheme.nested},
+                        {"fp8", float8_name(plan.scheme)},
                         {"ignored", plan.ignored}}},
                       {"written", written}};
   json.update(checkpoint_json(plan, output));
@@ -90,6 +106,12 @@ void declare_checkpoint(CLI::App& app, CheckpointArguments& arguments) {
       ->type_name("TYPE")
       ->check(cli::choice({"f32"}))
       ->group(kGroup);
+  app.add_option("--fp8", arguments.choices.float8,
+                 "8-bit floats of FP8 and FP8_BLOCK (default: e4m3); e5m2, which no engine here "
+                 "loads, with --format fp8")
+      ->type_name("TYPE")
+      ->check(cli::choice({"e4m3", "e5m2"}))
+      ->group(kGroup);
   app.add_flag("--double-quant", arguments.choices.double_quant,
                "NF4 and FP4: store the scales as 8-bit codes, too")
       ->group(kGroup);
@@ -119,6 +141,7 @@ const WeightScheme* scheme_asked_for(const QuantizeArguments& arguments) {
   for (const CLI::Option* option : parser->get_options()) {
     if (option->count() == 0 || is_common(*option)) continue;
     const bool of_schemes = option->get_group() == kGroup;
+    if (scheme && scheme->measures_inputs() && is_measuring(*option)) continue;
     if (scheme && !of_schemes)
       fail(ErrorKind::usage, option->get_name(), " does not go with ", scheme->name,
            ": it is for GGUF files");
@@ -130,7 +153,12 @@ const WeightScheme* scheme_asked_for(const QuantizeArguments& arguments) {
 }
 
 void quantize_checkpoint(const WeightScheme& scheme, const QuantizeArguments& arguments,
-                         const CheckpointArguments& own, const cli::Context& context) {
+                         const CheckpointArguments& own, const ImportanceArguments& importance,
+                         const cli::Context& context) {
+  if (scheme.measures_inputs() && !importance.measures())
+    fail(ErrorKind::usage, scheme.name,
+         " needs --calibrate TEXT: it holds scales of activations, which are measured while the "
+         "model reads a text");
   std::optional<ServeTarget> target;
   if (!own.serve_with.empty()) target = parse_serve_target(own.serve_with);
   if (arguments.output.empty())
@@ -144,13 +172,25 @@ void quantize_checkpoint(const WeightScheme& scheme, const QuantizeArguments& ar
   if (own.max_shard > 0) options.max_shard_bytes = own.max_shard;
   CheckpointPlan plan = make_checkpoint_plan(source, options);
   if (target) check_serving(*target, plan);
+  const Existing existing = context.force ? Existing::replace : Existing::refuse;
   if (arguments.dry_run) {
     if (!context.json) cli::print(checkpoint_text(plan));
   } else {
     const auto begin = std::chrono::steady_clock::now();
+    if (scheme.measures_inputs()) {
+      // Not after the model has read for an hour; a run that goes on finds its own output.
+      if (!arguments.resume) check_checkpoint_output(plan, arguments.output, existing);
+      set_input_peaks(plan, measure_inputs(input,
+                                           {.text = importance.calibrate,
+                                            .chunk_size = importance.chunk_size,
+                                            .max_chunks = importance.chunks,
+                                            .parse_special = importance.parse_special,
+                                            .threads = context.threads},
+                                           context.monitor));
+    }
     write_checkpoint(plan, arguments.output,
                      {.threads = context.threads,
-                      .existing = context.force ? Existing::replace : Existing::refuse,
+                      .existing = existing,
                       .memory_limit = arguments.memory,
                       .resume = arguments.resume},
                      context.monitor);

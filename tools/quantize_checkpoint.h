@@ -4,6 +4,7 @@
 
 #include "lib/jobs/weight_scheme.h"
 #include "tools/cli/tool.h"
+#include "tools/quantize_importance.h"
 #include "tools/quantize_options.h"
 
 namespace lq::tools {
@@ -22,8 +23,9 @@ void declare_checkpoint(CLI::App& app, CheckpointArguments& arguments);
 /// only go with schemes, or only without.
 const WeightScheme* scheme_asked_for(const QuantizeArguments& arguments);
 
-/// Plans, shows, writes.
+/// Plans, measures activations where the scheme wants it, shows, writes.
 void quantize_checkpoint(const WeightScheme& scheme, const QuantizeArguments& arguments,
-                         const CheckpointArguments& own, const cli::Context& context);
+                         const CheckpointArguments& own, const ImportanceArguments& importance,
+                         const cli::Context& context);
 
 }  // namespace lq::tools

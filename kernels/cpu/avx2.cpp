@@ -6,11 +6,11 @@
 #include "kernels/cpu/ops/decode_scaled_avx2.h"
 #include "kernels/cpu/ops/encode_table.h"
 #include "kernels/cpu/ops/floats_avx2.h"
+#include "kernels/cpu/ops/groups_avx2.h"
 #include "kernels/cpu/ops/lanes_avx2.h"
 #include "kernels/cpu/ops/matmul_avx2.h"
 #include "kernels/cpu/ops/panel_matmul.h"
 #include "kernels/cpu/ops/panel_products_avx2.h"
-#include "kernels/groups/group_functions.h"
 
 namespace lq::kernels {
 namespace {
@@ -110,7 +110,7 @@ consteval KernelTable make_table() {
   table.silu_multiply = silu_multiply_avx2;
   table.add = add_avx2;
   for (int i = 0; i < kPrecisionCount; ++i)
-    table.groups[i] = group_kernels_of(static_cast<Precision>(i));
+    table.groups[i] = by_precision<GroupKernelsAvx2>(static_cast<Precision>(i));
   table.all_finite = all_finite_avx2;
   table.to_half = to_half_avx2;
   set_attention<Floats8>(table);

@@ -40,27 +40,34 @@ inline float clamp_to(float x, float low, float high) {
   return x < low ? low : x > high ? high : x;
 }
 
+struct GroupScale {
+  float scale, zero;
+};
+
+/// What a group is rounded with.
+template <class Round>
+GroupScale scale_of_group(ValueRange range, const IntegerGrid& grid) {
+  const float low = lowest_code(grid), high = highest_code(grid);
+  if (grid.symmetric) {
+    const float largest = -range.low > range.high ? -range.low : range.high;
+    return {scale_for<Round>(largest, grid.peak), 0};
+  }
+  const float scale = Round::hold(Round::round(range.high - range.low) / (high - low));
+  const float from = Round::round(low - Round::round(range.low / scale));  // 0 / 0: no zero point
+  const float zero = from != from ? 0 : round_even_float(clamp_to(from, low, high));
+  return {scale == 0 ? Round::kEpsilon : scale, zero};
+}
+
 template <class Round>
 void integers(const float* row, std::size_t n, std::size_t group, const IntegerGrid& grid,
               float* scales, std::int8_t* zeros, std::int8_t* codes) noexcept {
   const float low = lowest_code(grid), high = highest_code(grid);
   for (std::size_t at = 0; at < n; at += group) {
-    const ValueRange range = range_of(row + at, group);
-    float scale, zero = 0;
-    if (grid.symmetric) {
-      const float largest = -range.low > range.high ? -range.low : range.high;
-      scale = scale_for<Round>(largest, grid.peak);
-    } else {
-      scale = Round::hold(Round::round(range.high - range.low) / (high - low));
-      const float from =
-          Round::round(low - Round::round(range.low / scale));  // 0 / 0: no zero point
-      zero = from != from ? 0 : round_even_float(clamp_to(from, low, high));
-      if (scale == 0) scale = Round::kEpsilon;
-      zeros[at / group] = static_cast<std::int8_t>(zero);
-    }
-    scales[at / group] = scale;
+    const GroupScale found = scale_of_group<Round>(range_of(row + at, group), grid);
+    scales[at / group] = found.scale;
+    if (!grid.symmetric) zeros[at / group] = static_cast<std::int8_t>(found.zero);
     for (std::size_t i = at; i < at + group; ++i) {
-      const float code = Round::round(Round::round(row[i] / scale) + zero);
+      const float code = Round::round(Round::round(row[i] / found.scale) + found.zero);
       codes[i] = static_cast<std::int8_t>(round_even_float(clamp_to(code, low, high)));
     }
   }
@@ -162,6 +169,32 @@ void e4m3(const float* row, std::size_t n, float scale, std::uint8_t* codes) noe
     codes[i] = float_to_e4m3(clamp_magnitude(Round::round(row[i] / scale), kMostE4M3));
 }
 
+inline constexpr float kMostE5M2 = 57344;
+
+/// E5M2 of |x| <= 57344: nearest, ties to even; -0 is kept.
+inline std::uint8_t float_to_e5m2(float x) {
+  const std::uint32_t bits = float_bits(x), magnitude = bits & 0x7fffffffu;
+  const std::uint32_t normal =
+      (magnitude + 0xfffffu + ((magnitude >> 21) & 1u) - (112u << 23)) >> 21;
+  // Below 2^-14 there are steps of 2^-16.
+  const float steps = round_even_float(bits_float(magnitude < 0x38800000u ? magnitude : 0) * 65536);
+  const std::uint32_t code = magnitude < 0x38800000u
+                                 ? static_cast<std::uint32_t>(static_cast<std::int32_t>(steps))
+                                 : normal;
+  return static_cast<std::uint8_t>((bits >> 24 & 0x80u) | code);
+}
+
+template <class Round>
+float e5m2_scale(float largest) noexcept {
+  return scale_for<Round>(largest, kMostE5M2);
+}
+
+template <class Round>
+void e5m2(const float* row, std::size_t n, float scale, std::uint8_t* codes) noexcept {
+  for (std::size_t i = 0; i < n; ++i)
+    codes[i] = float_to_e5m2(clamp_magnitude(Round::round(row[i] / scale), kMostE5M2));
+}
+
 template <class Round>
 float nvfp4_factor(float largest) noexcept {
   const float bounded = largest > 0x1p-126f ? largest : 0x1p-126f;
@@ -254,6 +287,13 @@ inline float eight_bit(const float* row, std::size_t n, std::int8_t* codes) noex
   return largest;
 }
 
+inline void pack(const std::int8_t* codes, std::size_t n, int bits, void* words) noexcept {
+  pack_codes(codes, n, 1, bits, words);
+}
+inline void unpack(const void* words, std::size_t n, int bits, std::int8_t* codes) noexcept {
+  unpack_codes(words, n, 1, bits, codes);
+}
+
 template <class Round>
 constexpr GroupKernels kGroupKernels = {largest_magnitude,
                                         integers<Round>,
@@ -265,27 +305,42 @@ constexpr GroupKernels kGroupKernels = {largest_magnitude,
                                         scale_sums,
                                         e4m3_scale<Round>,
                                         e4m3<Round>,
+                                        e5m2_scale<Round>,
+                                        e5m2<Round>,
                                         nvfp4_factor<Round>,
                                         nvfp4<Round>,
                                         mxfp4<Round>,
                                         mxfp8<Round>,
                                         four_bit,
-                                        eight_bit};
+                                        eight_bit,
+                                        pack,
+                                        unpack};
+
+/// What `Of<Round>::kTable` is for this precision.
+template <template <class Round> class Of>
+consteval GroupKernels by_precision(Precision precision) {
+  switch (precision) {
+    case Precision::f16:
+      return Of<RoundToF16>::kTable;
+    case Precision::bf16:
+      return Of<RoundToBF16>::kTable;
+    case Precision::f32_f16:
+      return Of<HoldScalesAs<RoundToF16>>::kTable;
+    case Precision::f32_bf16:
+      return Of<HoldScalesAs<RoundToBF16>>::kTable;
+    default:
+      return Of<RoundToF32>::kTable;
+  }
+}
+
+template <class Round>
+struct PlainGroupKernels {
+  static constexpr GroupKernels kTable = kGroupKernels<Round>;
+};
 
 /// By Precision.
 consteval GroupKernels group_kernels_of(Precision precision) {
-  switch (precision) {
-    case Precision::f16:
-      return kGroupKernels<RoundToF16>;
-    case Precision::bf16:
-      return kGroupKernels<RoundToBF16>;
-    case Precision::f32_f16:
-      return kGroupKernels<HoldScalesAs<RoundToF16>>;
-    case Precision::f32_bf16:
-      return kGroupKernels<HoldScalesAs<RoundToBF16>>;
-    default:
-      return kGroupKernels<RoundToF32>;
-  }
+  return by_precision<PlainGroupKernels>(precision);
 }
 
 }  // namespace

@@ -1,49 +1,44 @@
 #include "kernels/groups/groups.h"
 
 #include <math.h>
+#include <string.h>
 
 namespace lq::kernels {
 
 void pack_codes(const std::int8_t* codes, std::size_t n, std::size_t stride, int bits,
-                std::uint32_t* words) noexcept {
+                void* words) noexcept {
   const int offset = 1 << (bits - 1);
-  std::size_t begin = 0;
-  if (bits == 4 && stride == 1)  // most weights
-    for (; begin + 8 <= n; begin += 8) {
-      std::uint32_t word = 0;
-      for (std::size_t j = 0; j < 8; ++j)
-        word |= static_cast<std::uint32_t>(codes[begin + j] + 8) << 4 * j;
-      *words++ = word;
-    }
+  auto* out = static_cast<unsigned char*>(words);
+  const auto put = [&out](std::uint32_t word) {
+    memcpy(out, &word, sizeof word);
+    out += sizeof word;
+  };
   std::uint64_t pending = 0;
   int n_pending = 0;
-  for (std::size_t i = begin; i < n; ++i) {
+  for (std::size_t i = 0; i < n; ++i) {
     pending |= static_cast<std::uint64_t>(static_cast<std::uint32_t>(codes[i * stride] + offset))
                << n_pending;
     n_pending += bits;
     if (n_pending < 32) continue;
-    *words++ = static_cast<std::uint32_t>(pending);
+    put(static_cast<std::uint32_t>(pending));
     pending >>= 32;
     n_pending -= 32;
   }
-  if (n_pending > 0) *words = static_cast<std::uint32_t>(pending);
+  if (n_pending > 0) put(static_cast<std::uint32_t>(pending));
 }
 
-void unpack_codes(const std::uint32_t* words, std::size_t n, std::size_t stride, int bits,
+void unpack_codes(const void* words, std::size_t n, std::size_t stride, int bits,
                   std::int8_t* codes) noexcept {
   const int offset = 1 << (bits - 1);
-  std::size_t begin = 0;
-  if (bits == 4 && stride == 1)
-    for (; begin + 8 <= n; begin += 8) {
-      const std::uint32_t word = *words++;
-      for (std::size_t j = 0; j < 8; ++j)
-        codes[begin + j] = static_cast<std::int8_t>(static_cast<int>(word >> 4 * j & 15) - 8);
-    }
+  auto* in = static_cast<const unsigned char*>(words);
   std::uint64_t pending = 0;
   int n_pending = 0;
-  for (std::size_t i = begin; i < n; ++i) {
+  for (std::size_t i = 0; i < n; ++i) {
     if (n_pending < bits) {
-      pending |= static_cast<std::uint64_t>(*words++) << n_pending;
+      std::uint32_t word;
+      memcpy(&word, in, sizeof word);
+      in += sizeof word;
+      pending |= static_cast<std::uint64_t>(word) << n_pending;
       n_pending += 32;
     }
     const auto code = static_cast<int>(pending & ((std::uint64_t{1} << bits) - 1));

@@ -80,6 +80,9 @@ struct GroupKernels {
   float (*e4m3_scale)(float largest) noexcept;
   /// E4M3 codes of row / scale, [n].
   void (*e4m3)(const float* row, std::size_t n, float scale, std::uint8_t* codes) noexcept;
+  /// The same with E5M2.
+  float (*e5m2_scale)(float largest) noexcept;
+  void (*e5m2)(const float* row, std::size_t n, float scale, std::uint8_t* codes) noexcept;
   /// The factor of a tensor (and of those fused with it) with values up to this magnitude.
   float (*nvfp4_factor)(float largest) noexcept;
   /// An E4M3 scale a group of 16, [n / 16]; two E2M1 codes a byte, low nibble first, [n / 2].
@@ -101,18 +104,23 @@ struct GroupKernels {
   /// Codes of a row rounded to binary16 first, [n]; returns its largest magnitude then. value =
   /// code * largest / 127.
   float (*eight_bit)(const float* row, std::size_t n, std::int8_t* codes) noexcept;
+
+  // The same for every precision: pack_codes() and unpack_codes() of codes side by side.
+
+  void (*pack)(const std::int8_t* codes, std::size_t n, int bits, void* words) noexcept;
+  void (*unpack)(const void* words, std::size_t n, int bits, std::int8_t* codes) noexcept;
 };
 
 /// 32-bit words that `n` codes of `bits` bits take.
 constexpr std::size_t packed_words(std::size_t n, int bits) {
   return (n * static_cast<std::size_t>(bits) + 31) / 32;
 }
-/// Codes plus 2^(bits - 1) as one string of bits, low bit first: words[packed_words(n, bits)]. The
-/// codes lie `stride` apart.
+/// Codes plus 2^(bits - 1) as one string of bits, low bit first: packed_words(n, bits) words of 32
+/// bits, at any address. The codes lie `stride` apart.
 void pack_codes(const std::int8_t* codes, std::size_t n, std::size_t stride, int bits,
-                std::uint32_t* words) noexcept;
+                void* words) noexcept;
 /// Gives back what pack_codes() packed.
-void unpack_codes(const std::uint32_t* words, std::size_t n, std::size_t stride, int bits,
+void unpack_codes(const void* words, std::size_t n, std::size_t stride, int bits,
                   std::int8_t* codes) noexcept;
 /// The nearest of 65536 places in [-1, 1], at which bitsandbytes looks up codes for scales.
 float nested_place(float x) noexcept;

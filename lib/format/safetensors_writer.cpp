@@ -51,9 +51,12 @@ void SafetensorsWriter::write(std::size_t index, std::uint64_t offset,
   file_.write_at(begin_[index] + offset, bytes);
 }
 
-void SafetensorsWriter::read(std::size_t index, std::span<std::byte> into) const {
-  file_.read_at(begin_[index], into);
+void SafetensorsWriter::read(std::size_t index, std::uint64_t offset,
+                             std::span<std::byte> into) const {
+  file_.read_at(begin_[index] + offset, into);
 }
+
+void SafetensorsWriter::give_name() { file_.give_name(); }
 
 void SafetensorsWriter::commit() { file_.commit(); }
 

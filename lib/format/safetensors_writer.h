@@ -29,8 +29,10 @@ class SafetensorsWriter {
 
   /// Bytes of entry `index` (as given) from `offset` on. Threads may write different bytes at once.
   void write(std::size_t index, std::uint64_t offset, std::span<const std::byte> bytes);
-  /// What was written of it, by this writer or an earlier one.
-  void read(std::size_t index, std::span<std::byte> into) const;
+  /// What was written of it, by this writer or an earlier one, from `offset` on.
+  void read(std::size_t index, std::uint64_t offset, std::span<std::byte> into) const;
+  /// As AtomicFile has it.
+  void give_name();
   void commit();
 
  private:

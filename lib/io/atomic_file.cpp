@@ -243,7 +243,7 @@ void AtomicFile::commit() {
   if (packed_) compress();
   write_back_.reset();  // the sync below writes all that is left
   if (::fsync(file_.get()) != 0 && errno != EINVAL) fail_errno(name_, "write");
-  give_name();
+  if (!named_) give_name();
   sync_directory(directory_of(path_));
   file_.reset();
 }
@@ -264,6 +264,8 @@ void AtomicFile::pass_on() {
 }
 
 void AtomicFile::give_name() {
+  LQ_ASSERT(!direct_);
+  named_ = true;
   const bool replace = existing_ == Existing::replace;
   if (temporary_.empty()) {
     if (link_unnamed(file_.get(), path_)) return;

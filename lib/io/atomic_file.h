@@ -51,6 +51,10 @@ class AtomicFile {
   void read_at(std::uint64_t offset, std::span<std::byte> into) const;
   /// False for outputs that are not regular files.
   bool seekable() const { return !direct_; }
+  /// Gives the file its name before commit(), so that others can read what it holds. For an
+  /// ordinary file in a folder that is itself not in its place yet: the name stays when commit() is
+  /// not reached.
+  void give_name();
   void commit();
 
  private:
@@ -58,7 +62,6 @@ class AtomicFile {
   void open_temporary();
   void open_partial();
   void compress();
-  void give_name();
   void pass_on();
 
   std::string name_;                 ///< as given, for messages
@@ -69,6 +72,7 @@ class AtomicFile {
   Descriptor file_;                         ///< what append() and write_at() write to
   Descriptor direct_;                       ///< an output that is not a regular file
   Descriptor packed_;                       ///< what file_ is compressed to
+  bool named_ = false;                      ///< give_name() was called
   bool collect_ = false;                    ///< file_ is to be copied to direct_
   std::atomic<std::uint64_t> written_ = 0;  ///< bytes that write_at() got
   std::once_flag write_back_begun_;

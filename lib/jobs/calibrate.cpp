@@ -47,7 +47,7 @@ class Calibration {
             : most);
     if (options.with_output)
       logits_.resize(static_cast<std::size_t>(decoder_.max_batch() * decoder_.n_vocab()));
-    decoder_.set_observer(&collector_);
+    decoder_.set_observer(options.observer ? options.observer : &collector_);
   }
 
   ImportanceMatrix run() {

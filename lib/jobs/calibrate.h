@@ -4,6 +4,7 @@
 #include <string>
 
 #include "lib/base/monitor.h"
+#include "lib/infer/decoder.h"
 #include "lib/infer/model.h"
 #include "lib/jobs/importance.h"
 
@@ -21,6 +22,7 @@ struct CalibrateOptions {
   /// Goes on after the chunks that `save` already has, if it exists. It has to be of the same
   /// model, text and chunk size, in GGUF form.
   bool resume = false;
+  MatmulObserver* observer = nullptr;  ///< sees the products instead; nothing is measured then
 };
 
 /// Reads the text in chunks of chunk_size tokens, each with an empty cache and, where the model

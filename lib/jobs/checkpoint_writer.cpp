@@ -113,16 +113,23 @@ class CheckpointWriter {
     }
   }
 
-  CheckpointDigests run() {
+  /// The files have their names then, and the disk may still be writing.
+  void run() {
     if (journal_) keep_finished();
-    pass_.run("writing", [&](const CheckpointPiece& piece) {
+    pass_.run("writing", [&](const CheckpointPiece& piece, PieceMemory& memory) {
       if (!plan_.modules[piece.module].linear)
-        copy(piece);
+        copy(piece, memory);
       else if (!work_[piece.module]->kept)
-        write_rows(piece);
+        encoder_.by_chunks() ? write_chunk(piece, memory) : make_rows(piece, memory);
     });
+    for (const auto& file : files_) file->give_name();
+  }
+
+  const CheckpointDigests& digests() const { return digests_; }
+
+  /// Waits for the disk.
+  void commit() {
     for (const auto& file : files_) file->commit();
-    return std::move(digests_);
   }
 
  private:
@@ -131,45 +138,91 @@ class CheckpointWriter {
     for (const FinishedPiece& finished : journal_->finished()) {
       if (finished.piece >= work_.size() || !work_[finished.piece]) continue;
       const auto index = static_cast<std::size_t>(finished.piece);
-      const PlannedModule& module = plan_.modules[index];
-      LinearBytes parts;
-      for (std::size_t i = 0; i < module.parts.size(); ++i) {
-        parts.emplace_back(module.parts[i].bytes);
-        files_[module.file]->read(module.first_entry + i, parts.back());
-      }
-      const std::vector<std::span<const std::byte>> bytes(parts.begin(), parts.end());
-      if (digest_of_parts(bytes) != finished.digest) continue;
-      digests_.put_module(index, bytes);
-      work_[index]->kept = true;
+      read_again(index);
+      work_[index]->kept = digests_.of_module(index) == finished.digest;
     }
   }
 
-  void copy(const CheckpointPiece& piece) {
-    const PlannedModule& module = plan_.modules[piece.module];
-    files_[module.file]->write(module.first_entry, copied_offset(plan_, piece),
-                               pass_.bytes_of(piece));
-  }
-
-  void write_rows(const CheckpointPiece& piece) {
-    const Linear& linear = *plan_.modules[piece.module].linear;
-    ModuleWork& work = *work_[piece.module];
-    std::call_once(work.begun, [&] { work.parts = encoder_.allocate(linear); });
-    digests_.put(piece, encoder_.encode(linear, piece.first, pass_.values_of(piece), work.parts));
-    const std::uint64_t n_rows = piece.last - piece.first;
-    if (work.rows_left.fetch_sub(n_rows) == n_rows) finish(piece.module);
-  }
-
-  /// All rows of a module are there.
-  void finish(std::size_t index) {
+  /// Digests of what is in the file.
+  void read_again(std::size_t index) {
     const PlannedModule& module = plan_.modules[index];
-    LinearBytes parts = std::move(work_[index]->parts);
+    std::vector<std::byte> block;
+    std::size_t number = 0;
+    for (std::uint64_t first = 0; first < module.linear->rows; first += kLinearChunk, ++number) {
+      const CheckpointPiece piece{index, number, first,
+                                  std::min(module.linear->rows, first + kLinearChunk)};
+      BlockDigest digest;
+      for (std::size_t i = 0; i < module.parts.size(); ++i) {
+        const LinearPart::Range range = range_of_piece(plan_, piece, i);
+        block.resize(range.bytes);
+        files_[module.file]->read(module.first_entry + i, range.begin, block);
+        digest.add(block);
+      }
+      digests_.put(piece, digest.value());
+    }
+  }
+
+  void copy(const CheckpointPiece& piece, PieceMemory& memory) {
+    const PlannedModule& module = plan_.modules[piece.module];
+    const std::span<const std::byte> bytes = pass_.bytes_of(piece, memory);
+    BlockDigest digest;
+    digest.add(bytes);
+    digests_.put(piece, digest.value());
+    files_[module.file]->write(module.first_entry, range_of_piece(plan_, piece, 0).begin, bytes);
+  }
+
+  void encode(const CheckpointPiece& piece, std::uint64_t origin, LinearBytes& parts,
+              PieceMemory& memory) {
+    const Linear& linear = *plan_.modules[piece.module].linear;
+    pass_.for_each_slice(piece, encoder_.rows_together(linear), [&](const CheckpointPiece& slice) {
+      encoder_.encode(linear, slice.first, pass_.values_of(slice, memory), origin, parts,
+                      memory.encoder);
+    });
+  }
+
+  /// The rows of a layout that stores rows one after the other.
+  void write_chunk(const CheckpointPiece& piece, PieceMemory& memory) {
+    const PlannedModule& module = plan_.modules[piece.module];
+    memory.parts.resize(module.parts.size());
+    for (std::size_t i = 0; i < module.parts.size(); ++i)
+      memory.parts[i].resize(range_of_piece(plan_, piece, i).bytes);
+    encode(piece, piece.first, memory.parts, memory);
+    write_parts(piece, memory.parts);
+    if (all_rows_done(piece)) add_to_journal(piece.module);
+  }
+
+  /// The rows of any other layout; with the last of them the matrix is written.
+  void make_rows(const CheckpointPiece& piece, PieceMemory& memory) {
+    const PlannedModule& module = plan_.modules[piece.module];
+    ModuleWork& work = *work_[piece.module];
+    std::call_once(work.begun, [&] { work.parts = encoder_.allocate(*module.linear); });
+    encode(piece, 0, work.parts, memory);
+    if (!all_rows_done(piece)) return;
+    LinearBytes parts = std::move(work.parts);
     encoder_.finish(*module.linear, parts);
-    const std::vector<std::span<const std::byte>> bytes(parts.begin(), parts.end());
-    const std::uint64_t digest = digest_of_parts(bytes);
-    if (plan_.scheme.number != WeightNumber::integer) digests_.put({index, 0, 0}, digest);
+    write_parts({piece.module, 0, 0, module.linear->rows}, parts);
+    add_to_journal(piece.module);
+  }
+
+  void write_parts(const CheckpointPiece& piece, const LinearBytes& parts) {
+    const PlannedModule& module = plan_.modules[piece.module];
+    BlockDigest digest;
+    for (const auto& part : parts) digest.add(part);
+    digests_.put(piece, digest.value());
     for (std::size_t i = 0; i < parts.size(); ++i)
-      files_[module.file]->write(module.first_entry + i, 0, parts[i]);
-    if (journal_) journal_->add({.piece = index, .digest = digest});
+      if (!parts[i].empty())
+        files_[module.file]->write(module.first_entry + i, range_of_piece(plan_, piece, i).begin,
+                                   parts[i]);
+  }
+
+  /// Whether these were the last rows of their matrix.
+  bool all_rows_done(const CheckpointPiece& piece) {
+    const std::uint64_t n_rows = piece.last - piece.first;
+    return work_[piece.module]->rows_left.fetch_sub(n_rows) == n_rows;
+  }
+
+  void add_to_journal(std::size_t module) {
+    if (journal_) journal_->add({.piece = module, .digest = digests_.of_module(module)});
   }
 
   const CheckpointPlan& plan_;
@@ -194,9 +247,13 @@ class CheckpointMeasurer {
     const LinearEncoder encoder(plan_.scheme, choose_cpu_kernels());
     if (encoder.measures() == Measure::nothing) return;
     if (encoder.measures() == Measure::largest)
-      pass_.run("measuring", [&](const CheckpointPiece& piece) { measure_largest(piece); });
+      pass_.run("measuring", [&](const CheckpointPiece& piece, PieceMemory& memory) {
+        measure_largest(piece, memory);
+      });
     else
-      pass_.run("measuring", [&](const CheckpointPiece& piece) { measure_scales(piece); });
+      pass_.run("measuring", [&](const CheckpointPiece& piece, PieceMemory& memory) {
+        measure_scales(piece, memory);
+      });
     for (std::size_t i = 0; i < plan_.modules.size(); ++i) {
       PlannedModule& module = plan_.modules[i];
       if (!module.linear) continue;
@@ -207,10 +264,13 @@ class CheckpointMeasurer {
   }
 
  private:
-  void measure_largest(const CheckpointPiece& piece) {
+  void measure_largest(const CheckpointPiece& piece, PieceMemory& memory) {
     if (!plan_.modules[piece.module].linear) return;
-    const std::vector<float> values = pass_.values_of(piece);
-    const float largest = kernels_.largest_magnitude(values.data(), values.size());
+    float largest = 0;
+    pass_.for_each_slice(piece, 1, [&](const CheckpointPiece& slice) {
+      const std::span<const float> values = pass_.values_of(slice, memory);
+      largest = std::max(largest, kernels_.largest_magnitude(values.data(), values.size()));
+    });
     const std::lock_guard lock(pass_.mutex());
     largest_[piece.module] = std::max(largest_[piece.module], largest);
   }
@@ -223,11 +283,11 @@ class CheckpointMeasurer {
     return largest;
   }
 
-  void measure_scales(const CheckpointPiece& piece) {
+  void measure_scales(const CheckpointPiece& piece, PieceMemory& memory) {
     auto& linear = plan_.modules[piece.module].linear;
     if (!linear) return;
     constexpr std::size_t kScaled = 64;  // values of a block
-    const std::vector<float> values = pass_.values_of(piece);
+    const std::span<const float> values = pass_.values_of(piece, memory);
     std::vector<float> scales(values.size() / kScaled);
     for (std::size_t i = 0; i < scales.size(); ++i)
       scales[i] = kernels_.largest_magnitude(values.data() + i * kScaled, kScaled);
@@ -296,6 +356,8 @@ std::unique_ptr<Journal> open_checkpoint_journal(const CheckpointPlan& plan, con
   for (std::size_t i = 0; i < plan.files.size(); ++i)
     for (const SafetensorsEntry& entry : plan.files[i])
       settings += std::to_string(i) + " " + entry.name + " " + entry.storage + "\n";
+  for (const PlannedModule& module : plan.modules)
+    if (module.linear) settings += std::to_string(module.linear->largest_input) + "\n";
   auto journal = std::make_unique<Journal>(path, identity_of(settings, plan.source->files()),
                                            how.existing == Existing::replace);
   if (journal->continued())
@@ -326,19 +388,28 @@ void check_checkpoint_output(const CheckpointPlan& plan, const fs::path& output,
 }
 
 std::uint64_t checkpoint_memory_bytes(const CheckpointPlan& plan, int threads) {
-  // A thread's rows as they are stored, as values and as codes; more of it for scales.
-  constexpr std::uint64_t kBytesPerValue = 4 + 4 + 1 + 3;
-  std::uint64_t widest = 0;
+  const LinearEncoder encoder(plan.scheme, choose_cpu_kernels());
+  // A value as it is stored, as a float, as a code and read back; more of it for scales.
+  constexpr std::uint64_t kBytesPerValue = 4 + 4 + 2 + 2;
+  std::uint64_t working = 2 * kCopyBytes, largest = 0;
   std::vector<std::uint64_t> sizes;
   for (const PlannedModule& module : plan.modules) {
     if (!module.linear) continue;
-    widest = std::max(widest, module.linear->cols);
-    sizes.push_back(0);
-    for (const LinearPart& part : module.parts) sizes.back() += part.made_bytes;
+    const Linear& linear = *module.linear;
+    std::uint64_t made = 0, chunk = 0;
+    for (const LinearPart& part : module.parts) {
+      made += part.made_bytes;
+      chunk += part.range_of(0, std::min(kLinearChunk, linear.rows), linear.rows).bytes;
+    }
+    const std::uint64_t rows =
+        std::min(linear.rows, slice_rows(linear.cols, encoder.rows_together(linear)));
+    working = std::max(working, rows * linear.cols * kBytesPerValue);
+    largest = std::max(largest, chunk);
+    sizes.push_back(made);
   }
+  std::uint64_t bytes = static_cast<std::uint64_t>(threads) * working;
+  if (encoder.by_chunks()) return bytes + static_cast<std::uint64_t>(threads) * largest;
   std::sort(sizes.rbegin(), sizes.rend());
-  std::uint64_t bytes =
-      static_cast<std::uint64_t>(threads) * kLinearChunk * widest * kBytesPerValue;
   for (std::size_t i = 0; i < sizes.size() && i < static_cast<std::size_t>(threads); ++i)
     bytes += sizes[i];  // threads work on the rows of as many matrices at most
   return bytes;
@@ -356,10 +427,11 @@ void write_checkpoint(CheckpointPlan& plan, const fs::path& output, const Checkp
   NewFolder folder(named, journal ? Leave::partial : Leave::nothing,
                    journal && journal->continued());
   CheckpointMeasurer(plan, threads, monitor).run();
-  const CheckpointDigests digests =
-      CheckpointWriter(plan, folder.path(), threads, journal.get(), monitor).run();
-  write_other_files(plan, folder.path());
-  verify_checkpoint(plan, folder.path(), digests, threads, monitor);
+  CheckpointWriter writer(plan, folder.path(), threads, journal.get(), monitor);
+  write_other_files(plan, folder.path());  // first: syncing them later would wait for all weights
+  writer.run();
+  verify_checkpoint(plan, folder.path(), writer.digests(), threads, monitor);
+  writer.commit();
   monitor.check_stop();
   if (journal) journal->begin_naming();
   folder.give_name(how.existing);

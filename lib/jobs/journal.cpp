@@ -69,17 +69,20 @@ struct Journal::Record {
 std::uint64_t quick_digest(std::span<const std::byte> bytes) {
   // Four lanes of multiply and rotate, so that it runs about as fast as memory is read.
   constexpr std::uint64_t kFactor = 0x9e3779b97f4a7c15, kOther = 0xd6e8feb86659fd93;
-  std::uint64_t lanes[4] = {1, 2, 3, 4};
+  // Named one by one they stay in registers.
+  std::uint64_t a = 1, b = 2, c = 3, d = 4, words[4];
   std::size_t at = 0;
-  for (; at + sizeof lanes <= bytes.size(); at += sizeof lanes) {
-    std::uint64_t words[4];
+  for (; at + sizeof words <= bytes.size(); at += sizeof words) {
     std::memcpy(words, bytes.data() + at, sizeof words);
-    for (int i = 0; i < 4; ++i) lanes[i] = std::rotl((lanes[i] ^ words[i]) * kFactor, 29);
+    a = std::rotl((a ^ words[0]) * kFactor, 29);
+    b = std::rotl((b ^ words[1]) * kFactor, 29);
+    c = std::rotl((c ^ words[2]) * kFactor, 29);
+    d = std::rotl((d ^ words[3]) * kFactor, 29);
   }
   std::uint64_t sum = bytes.size();
   for (; at < bytes.size(); ++at)
     sum = std::rotl((sum ^ static_cast<std::uint64_t>(bytes[at])) * kFactor, 29);
-  for (const std::uint64_t lane : lanes) {
+  for (const std::uint64_t lane : {a, b, c, d}) {
     sum = (sum ^ lane) * kOther;
     sum ^= sum >> 32;
   }

@@ -96,39 +96,35 @@ std::string state_name(const WeightScheme& scheme) {
          (scheme.number == WeightNumber::bnb_nf4 ? "nf4" : "fp4");
 }
 
-LinearPart bitsandbytes_part(std::string suffix, const char* storage, std::uint64_t value_bytes,
-                             std::vector<std::uint64_t> shape) {
-  for (const std::uint64_t n : shape) value_bytes *= n;
-  return {std::move(suffix), storage, std::move(shape), value_bytes, value_bytes};
-}
-
 }  // namespace
 
 std::vector<LinearPart> bitsandbytes_parts(const WeightScheme& scheme, const Linear& linear) {
   if (scheme.number == WeightNumber::bnb_int8)
-    return {bitsandbytes_part("weight", "I8", 1, {linear.rows, linear.cols}),
-            bitsandbytes_part("SCB", "F32", 4, {linear.rows}),
-            bitsandbytes_part("weight_format", "U8", 1, {})};
+    return {LinearPart::of("weight", "I8", 1, {linear.rows, linear.cols}, kLinearChunk),
+            LinearPart::of("SCB", "F32", 4, {linear.rows}, kLinearChunk),
+            LinearPart::of("weight_format", "U8", 1, {})};
   const std::uint64_t n = linear.rows * linear.cols, n_blocks = n / kBlockValues;
+  const std::uint64_t chunk = kLinearChunk * linear.cols;
   std::vector<LinearPart> parts = {
-      bitsandbytes_part("weight", "U8", 1, {n / 2, 1}),
-      bitsandbytes_part("weight.absmax", scheme.nested ? "U8" : "F32", scheme.nested ? 1 : 4,
-                        {n_blocks}),
-      bitsandbytes_part("weight.quant_map", "F32", 4, {16}),
-      bitsandbytes_part(state_name(scheme), "U8", 1, {quant_state(scheme, linear).size()})};
+      LinearPart::of("weight", "U8", 1, {n / 2, 1}, chunk / 2),
+      LinearPart::of("weight.absmax", scheme.nested ? "U8" : "F32", scheme.nested ? 1 : 4,
+                     {n_blocks}, chunk / kBlockValues),
+      LinearPart::of("weight.quant_map", "F32", 4, {16}),
+      LinearPart::of(state_name(scheme), "U8", 1, {quant_state(scheme, linear).size()})};
   if (!scheme.nested) return parts;
   parts[1].made_bytes = n_blocks * sizeof(float);  // in full until all are known
-  parts.push_back(bitsandbytes_part("weight.nested_absmax", "F32", 4,
-                                    {(n_blocks + kNestedBlock - 1) / kNestedBlock}));
-  parts.push_back(bitsandbytes_part("weight.nested_quant_map", "F32", 4, {256}));
+  parts.push_back(LinearPart::of("weight.nested_absmax", "F32", 4,
+                                 {(n_blocks + kNestedBlock - 1) / kNestedBlock}));
+  parts.push_back(LinearPart::of("weight.nested_quant_map", "F32", 4, {256}));
+  for (LinearPart& part : parts) part.chunk_bytes = 0;
   return parts;
 }
 
 void encode_four_bit(const WeightScheme& scheme, const Linear& linear,
                      const kernels::GroupKernels& kernels, std::uint64_t first,
-                     std::span<const float> values, LinearBytes& parts) {
+                     std::span<const float> values, std::uint64_t origin, LinearBytes& parts) {
   const float* map = code_values(scheme.number);
-  const std::uint64_t begin = first * linear.cols;
+  const std::uint64_t begin = (first - origin) * linear.cols;
   std::vector<float> scales(values.size() / kBlockValues);
   kernels.four_bit(values.data(), values.size(), four_bit_code(map), scales.data(),
                    reinterpret_cast<std::uint8_t*>(parts[0].data()) + begin / 2);
@@ -160,15 +156,17 @@ void finish_four_bit(const WeightScheme& scheme, const Linear& linear, LinearByt
 }
 
 void encode_eight_bit(const Linear& linear, const kernels::GroupKernels& kernels,
-                      std::uint64_t first, std::span<const float> values, LinearBytes& parts) {
+                      std::uint64_t first, std::span<const float> values, std::uint64_t origin,
+                      LinearBytes& parts) {
   for (std::uint64_t r = 0; r < values.size() / linear.cols; ++r) {
-    const float largest = kernels.eight_bit(
-        values.data() + r * linear.cols, static_cast<std::size_t>(linear.cols),
-        reinterpret_cast<std::int8_t*>(parts[0].data()) + (first + r) * linear.cols);
+    const std::uint64_t at = first - origin + r;
+    const float largest =
+        kernels.eight_bit(values.data() + r * linear.cols, static_cast<std::size_t>(linear.cols),
+                          reinterpret_cast<std::int8_t*>(parts[0].data()) + at * linear.cols);
     if (!std::isfinite(largest))
       fail(ErrorKind::input, linear.module, ": row ", first + r,
            " has values beyond those of binary16, which INT8 is made from");
-    std::memcpy(parts[1].data() + (first + r) * sizeof largest, &largest, sizeof largest);
+    std::memcpy(parts[1].data() + at * sizeof largest, &largest, sizeof largest);
   }
   if (first == 0) parts[2][0] = std::byte{0};
 }

@@ -10,9 +10,10 @@ std::vector<LinearPart> bitsandbytes_parts(const WeightScheme& scheme, const Lin
 /// As LinearEncoder::encode() and finish().
 void encode_four_bit(const WeightScheme& scheme, const Linear& linear,
                      const kernels::GroupKernels& kernels, std::uint64_t first,
-                     std::span<const float> values, LinearBytes& parts);
+                     std::span<const float> values, std::uint64_t origin, LinearBytes& parts);
 void encode_eight_bit(const Linear& linear, const kernels::GroupKernels& kernels,
-                      std::uint64_t first, std::span<const float> values, LinearBytes& parts);
+                      std::uint64_t first, std::span<const float> values, std::uint64_t origin,
+                      LinearBytes& parts);
 void finish_four_bit(const WeightScheme& scheme, const Linear& linear, LinearBytes& parts);
 
 /// The mean of scales that --double-quant subtracts, of all blocks' scales in their order.

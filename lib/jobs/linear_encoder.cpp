@@ -48,7 +48,7 @@ struct Chunk {
   const WeightScheme& scheme;
   const Linear& linear;
   const GroupKernels& kernels;
-  std::uint64_t first;
+  std::uint64_t first, origin;    ///< row of the matrix; row that the memory begins with
   std::span<const float> values;  ///< [n_rows][cols]
   LinearBytes& parts;
 
@@ -56,43 +56,50 @@ struct Chunk {
   std::uint64_t n_rows() const { return values.size() / linear.cols; }
   const float* row(std::uint64_t r) const { return values.data() + r * linear.cols; }
   std::size_t group() const { return group_of(scheme, linear); }
+  bool is_e5m2() const { return scheme.number == WeightNumber::e5m2; }
+  decltype(GroupKernels::e4m3) float8() const { return is_e5m2() ? kernels.e5m2 : kernels.e4m3; }
+  float float8_scale(float largest) const {
+    if (scheme.layout == WeightLayout::fp8 && largest == 0) return 1;
+    return (is_e5m2() ? kernels.e5m2_scale : kernels.e4m3_scale)(largest);
+  }
   /// Where the part's bytes for these rows begin, when each row makes `row_bytes` of them.
   std::uint8_t* rows_of(std::size_t part, std::uint64_t row_bytes) const {
-    return reinterpret_cast<std::uint8_t*>(parts[part].data()) + first * row_bytes;
+    return reinterpret_cast<std::uint8_t*>(parts[part].data()) + (first - origin) * row_bytes;
   }
 };
 
 void encode_blocks(const Chunk& c) {
   std::uint8_t* codes = c.rows_of(0, c.linear.cols);
   const DType scale_type = c.scheme.scales_for(c.linear.type);
-  std::byte* scale_out = c.parts[1].data() + c.first / kBlock * up_to_multiple(c.cols(), kBlock) *
+  std::byte* scale_out = c.parts[1].data() + (c.first - c.origin) / kBlock *
+                                                 up_to_multiple(c.cols(), kBlock) *
                                                  traits(scale_type).bytes;
   for (std::size_t at = 0; at < c.cols(); at += kBlock) {
     const std::size_t n = std::min<std::size_t>(kBlock, c.cols() - at);
     float largest = 0;
     for (std::uint64_t r = 0; r < c.n_rows(); ++r)
       largest = std::max(largest, c.kernels.largest_magnitude(c.row(r) + at, n));
-    const bool one = c.scheme.layout == WeightLayout::fp8 && largest == 0;
-    const float scale = one ? 1 : c.kernels.e4m3_scale(largest);
+    const float scale = c.float8_scale(largest);
     scale_out = store_scale(scale_type, scale, scale_out);
     for (std::uint64_t r = 0; r < c.n_rows(); ++r)
-      c.kernels.e4m3(c.row(r) + at, n, scale, codes + r * c.linear.cols + at);
+      c.float8()(c.row(r) + at, n, scale, codes + r * c.linear.cols + at);
   }
 }
 
-void encode_e4m3(const Chunk& c) {
+void encode_float8(const Chunk& c) {
   if (c.scheme.scales == ScalesOf::block) return encode_blocks(c);
   const bool of_tensor = c.scheme.scales == ScalesOf::tensor;
   const DType scale_type = c.scheme.scales_for(c.linear.type);
   std::uint8_t* codes = c.rows_of(0, c.linear.cols);
-  std::byte* scale_out = c.parts[1].data() + (of_tensor ? 0 : c.first * traits(scale_type).bytes);
+  std::byte* scale_out =
+      c.parts[1].data() + (of_tensor ? 0 : (c.first - c.origin) * traits(scale_type).bytes);
   for (std::uint64_t r = 0; r < c.n_rows(); ++r) {
     const float largest =
         of_tensor ? c.linear.largest : c.kernels.largest_magnitude(c.row(r), c.cols());
-    const float scale = c.kernels.e4m3_scale(largest);
+    const float scale = c.float8_scale(largest);
     if (!of_tensor || (c.first == 0 && r == 0))
       scale_out = store_scale(scale_type, scale, scale_out);
-    c.kernels.e4m3(c.row(r), c.cols(), scale, codes + r * c.linear.cols);
+    c.float8()(c.row(r), c.cols(), scale, codes + r * c.linear.cols);
   }
 }
 
@@ -119,36 +126,98 @@ void encode_micro_groups(const Chunk& c) {
   if (nvfp4 && c.first == 0) std::memcpy(c.parts[2].data(), &factor, sizeof factor);
 }
 
-LinearPart float_part(const char* suffix, const char* storage, std::uint64_t value_bytes,
-                      std::vector<std::uint64_t> shape) {
-  for (const std::uint64_t n : shape) value_bytes *= n;
-  return {suffix, storage, std::move(shape), value_bytes, value_bytes};
+/// Of one number: the fp8 layout has it without a dimension.
+std::vector<std::uint64_t> scalar_shape(const WeightScheme& scheme) {
+  if (scheme.layout == WeightLayout::fp8) return {};
+  return {1};
 }
 
-std::vector<LinearPart> e4m3_parts(const WeightScheme& scheme, const Linear& linear) {
+std::vector<LinearPart> float8_parts(const WeightScheme& scheme, const Linear& linear) {
   const DTypeTraits& type = traits(scheme.scales_for(linear.type));
-  std::vector<std::uint64_t> shape = {linear.rows, 1};
-  if (scheme.scales == ScalesOf::tensor) shape = {1};
-  if (scheme.scales == ScalesOf::block)
-    shape = {up_to_multiple(linear.rows, kBlock), up_to_multiple(linear.cols, kBlock)};
-  const char* name = scheme.layout == WeightLayout::fp8 ? "weight_scale_inv" : "weight_scale";
-  return {float_part("weight", "F8_E4M3", 1, {linear.rows, linear.cols}),
-          float_part(name, type.name, type.bytes, std::move(shape))};
+  const LinearPart weight =
+      LinearPart::of("weight", scheme.number == WeightNumber::e5m2 ? "F8_E5M2" : "F8_E4M3", 1,
+                     {linear.rows, linear.cols}, kLinearChunk);
+  const bool blocks = scheme.scales == ScalesOf::block;
+  const char* name =
+      blocks && scheme.layout == WeightLayout::fp8 ? "weight_scale_inv" : "weight_scale";
+  switch (scheme.scales) {
+    case ScalesOf::tensor:
+      return {weight, LinearPart::of(name, type.name, type.bytes, scalar_shape(scheme))};
+    case ScalesOf::block:
+      return {weight, LinearPart::of(name, type.name, type.bytes,
+                                     {up_to_multiple(linear.rows, kBlock),
+                                      up_to_multiple(linear.cols, kBlock)},
+                                     kLinearChunk / kBlock)};
+    default:
+      return {weight, LinearPart::of(name, type.name, type.bytes, {linear.rows, 1}, kLinearChunk)};
+  }
+}
+
+/// The scale of activations that was measured.
+LinearPart input_part(const WeightScheme& scheme, const Linear& linear) {
+  if (scheme.number == WeightNumber::nvfp4)
+    return LinearPart::of("input_global_scale", "F32", 4, {1});
+  const DTypeTraits& type = traits(scheme.scales_for(linear.type));
+  return LinearPart::of("input_scale", type.name, type.bytes, scalar_shape(scheme));
+}
+
+float input_scale(const WeightScheme& scheme, const Linear& linear, const GroupKernels& kernels) {
+  constexpr float kPeak = 127.5f;  // of integers of 8 bits
+  switch (scheme.activations) {
+    case ActivationScheme::fp4_group:
+      return kernels.nvfp4_factor(linear.largest_input);
+    case ActivationScheme::int8_token:
+      return kernels.hold(linear.largest_input / kPeak);
+    default:
+      return kernels.e4m3_scale(linear.largest_input);
+  }
 }
 
 std::vector<LinearPart> micro_group_parts(const WeightScheme& scheme, const Linear& linear) {
   const std::uint64_t n_groups = linear.cols / static_cast<std::uint64_t>(scheme.group_size);
   const char* scale = scheme.number == WeightNumber::nvfp4 ? "F8_E4M3" : "U8";
   std::vector<LinearPart> parts = {
-      scheme.bits == 4 ? float_part("weight_packed", "U8", 1, {linear.rows, linear.cols / 2})
-                       : float_part("weight", "F8_E4M3", 1, {linear.rows, linear.cols}),
-      float_part("weight_scale", scale, 1, {linear.rows, n_groups})};
+      scheme.bits == 4
+          ? LinearPart::of("weight_packed", "U8", 1, {linear.rows, linear.cols / 2}, kLinearChunk)
+          : LinearPart::of("weight", "F8_E4M3", 1, {linear.rows, linear.cols}, kLinearChunk),
+      LinearPart::of("weight_scale", scale, 1, {linear.rows, n_groups}, kLinearChunk)};
   if (scheme.number == WeightNumber::nvfp4)
-    parts.push_back(float_part("weight_global_scale", "F32", 4, {1}));
+    parts.push_back(LinearPart::of("weight_global_scale", "F32", 4, {1}));
   return parts;
 }
 
+std::vector<LinearPart> weight_parts(const WeightScheme& scheme, const Linear& linear) {
+  switch (scheme.number) {
+    case WeightNumber::integer:
+      return integer_parts(scheme, linear);
+    case WeightNumber::e4m3:
+    case WeightNumber::e5m2:
+      return float8_parts(scheme, linear);
+    case WeightNumber::nvfp4:
+    case WeightNumber::mxfp4:
+    case WeightNumber::mxfp8:
+      return micro_group_parts(scheme, linear);
+    default:
+      return bitsandbytes_parts(scheme, linear);
+  }
+}
+
 }  // namespace
+
+LinearPart LinearPart::of(std::string suffix, const char* storage, std::uint64_t value_bytes,
+                          std::vector<std::uint64_t> shape, std::uint64_t per_chunk) {
+  std::uint64_t bytes = value_bytes;
+  for (const std::uint64_t n : shape) bytes *= n;
+  const std::uint64_t chunk = per_chunk > 0 && shape[0] > 0 ? bytes / shape[0] * per_chunk : 0;
+  return {std::move(suffix), storage, std::move(shape), bytes, bytes, chunk};
+}
+
+LinearPart::Range LinearPart::range_of(std::uint64_t first, std::uint64_t last,
+                                       std::uint64_t rows) const {
+  if (chunk_bytes == 0) return {0, first == 0 ? bytes : 0};
+  const std::uint64_t begin = first / kLinearChunk * chunk_bytes;
+  return {begin, (last == rows ? bytes : last / kLinearChunk * chunk_bytes) - begin};
+}
 
 LinearEncoder::LinearEncoder(const WeightScheme& scheme, const kernels::KernelTable& kernels)
     : scheme_(scheme), kernels_(kernels), method_(*find_weight_method(scheme.method)) {}
@@ -157,6 +226,19 @@ Measure LinearEncoder::measures() const {
   if (scheme_.nested) return Measure::mean_scale;
   const bool largest = scheme_.scales == ScalesOf::tensor || scheme_.number == WeightNumber::nvfp4;
   return largest ? Measure::largest : Measure::nothing;
+}
+
+bool LinearEncoder::by_chunks() const { return !scheme_.nested && !integers_by_columns(scheme_); }
+
+std::uint64_t LinearEncoder::rows_together(const Linear& linear) const {
+  if (scheme_.scales == ScalesOf::block) return kBlock;
+  if (scheme_.layout == WeightLayout::bitsandbytes)  // blocks go on in the next row
+    return linear.cols % 64 == 0 ? 1 : kLinearChunk;
+  if (scheme_.number != WeightNumber::integer) return 1;
+  // Zero points and the codes of some layouts are packed down the columns.
+  const bool alone = scheme_.symmetric && !integers_by_columns(scheme_) &&
+                     scheme_.layout != WeightLayout::modelopt;
+  return alone ? 1 : 32;
 }
 
 std::string LinearEncoder::refuses(const Linear& linear) const {
@@ -175,18 +257,9 @@ std::string LinearEncoder::refuses(const Linear& linear) const {
 }
 
 std::vector<LinearPart> LinearEncoder::parts(const Linear& linear) const {
-  switch (scheme_.number) {
-    case WeightNumber::integer:
-      return integer_parts(scheme_, linear);
-    case WeightNumber::e4m3:
-      return e4m3_parts(scheme_, linear);
-    case WeightNumber::nvfp4:
-    case WeightNumber::mxfp4:
-    case WeightNumber::mxfp8:
-      return micro_group_parts(scheme_, linear);
-    default:
-      return bitsandbytes_parts(scheme_, linear);
-  }
+  std::vector<LinearPart> parts = weight_parts(scheme_, linear);
+  if (scheme_.measures_inputs()) parts.push_back(input_part(scheme_, linear));
+  return parts;
 }
 
 LinearBytes LinearEncoder::allocate(const Linear& linear) const {
@@ -195,9 +268,9 @@ LinearBytes LinearEncoder::allocate(const Linear& linear) const {
   return bytes;
 }
 
-std::uint64_t LinearEncoder::encode_integers(const Linear& linear, std::uint64_t first,
-                                             std::span<const float> values,
-                                             LinearBytes& parts) const {
+void LinearEncoder::encode_integers(const Linear& linear, std::uint64_t first,
+                                    std::span<const float> values, std::uint64_t origin,
+                                    LinearBytes& parts, EncoderMemory& memory) const {
   const auto cols = static_cast<std::size_t>(linear.cols);
   const MethodRows rows{
       .values = values,
@@ -205,39 +278,51 @@ std::uint64_t LinearEncoder::encode_integers(const Linear& linear, std::uint64_t
       .group = group_of(scheme_, linear),
       .grid = grid_of(scheme_),
       .kernels = kernels_.groups[static_cast<int>(precision_of(scheme_, method_, linear.type))]};
-  IntegerRows made(rows.n_rows(), rows.cols, rows.n_groups());
-  method_.choose(rows, made);
-  for (std::size_t i = 0; i < made.scales.size(); ++i)
-    if (!std::isfinite(made.scales[i]))
-      fail(ErrorKind::input, linear.module, ": row ", first + i / made.n_groups,
+  IntegerRows &chosen = memory.chosen, &stored = memory.stored;
+  chosen.resize(rows.n_rows(), rows.cols, rows.n_groups());
+  stored.resize(rows.n_rows(), rows.cols, rows.n_groups());
+  if (scheme_.symmetric) std::fill(chosen.zeros.begin(), chosen.zeros.end(), std::int8_t{0});
+  method_.choose(rows, chosen);
+  for (std::size_t i = 0; i < chosen.scales.size(); ++i)
+    if (!std::isfinite(chosen.scales[i]))
+      fail(ErrorKind::input, linear.module, ": row ", first + i / chosen.n_groups,
            " has values too large for scales of type ",
            traits(scheme_.scales_for(linear.type)).name,
            "; leave the matrix as it is (--ignore) or use another format");
-  store_integers(scheme_, linear, first, made, parts);
-  return digest_of(made);
+  const IntegerPlace place{scheme_, linear, kernels_.groups[0], first, origin};
+  store_integers(place, chosen, parts);
+  load_integers(place, views_of(parts), stored);
+  if (stored != chosen)
+    fail(ErrorKind::check, linear.module, ": rows from ", first,
+         " on do not unpack to what was packed; the memory may be faulty");
 }
 
-std::uint64_t LinearEncoder::encode(const Linear& linear, std::uint64_t first,
-                                    std::span<const float> values, LinearBytes& parts) const {
-  LQ_ASSERT(first % kLinearChunk == 0 && values.size() % linear.cols == 0);
-  if (scheme_.number == WeightNumber::integer) return encode_integers(linear, first, values, parts);
+void LinearEncoder::encode(const Linear& linear, std::uint64_t first, std::span<const float> values,
+                           std::uint64_t origin, LinearBytes& parts, EncoderMemory& memory) const {
+  LQ_ASSERT(first % rows_together(linear) == 0 && values.size() % linear.cols == 0);
   const Precision precision = precision_of(scheme_, method_, linear.type);
   const GroupKernels& groups = kernels_.groups[static_cast<int>(precision)];
+  if (first == 0 && scheme_.measures_inputs())
+    store_scale(
+        scheme_.number == WeightNumber::nvfp4 ? DType::F32 : scheme_.scales_for(linear.type),
+        input_scale(scheme_, linear, groups), parts.back().data());
+  if (scheme_.number == WeightNumber::integer)
+    return encode_integers(linear, first, values, origin, parts, memory);
   const Chunk chunk{.scheme = scheme_,
                     .linear = linear,
                     .kernels = groups,
                     .first = first,
+                    .origin = origin,
                     .values = values,
                     .parts = parts};
-  if (scheme_.number == WeightNumber::e4m3)
-    encode_e4m3(chunk);
+  if (scheme_.is_float8())
+    encode_float8(chunk);
   else if (scheme_.number == WeightNumber::bnb_int8)
-    encode_eight_bit(linear, groups, first, values, parts);
+    encode_eight_bit(linear, groups, first, values, origin, parts);
   else if (scheme_.layout == WeightLayout::bitsandbytes)
-    encode_four_bit(scheme_, linear, groups, first, values, parts);
+    encode_four_bit(scheme_, linear, groups, first, values, origin, parts);
   else
     encode_micro_groups(chunk);
-  return 0;
 }
 
 void LinearEncoder::finish(const Linear& linear, LinearBytes& parts) const {

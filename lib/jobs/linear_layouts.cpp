@@ -1,10 +1,10 @@
 #include "lib/jobs/linear_layouts.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
 #include "lib/base/error.h"
-#include "lib/jobs/journal.h"
 
 namespace lq {
 namespace {
@@ -23,6 +23,8 @@ std::uint64_t groups_of(const WeightScheme& scheme, const Linear& linear) {
   return linear.cols / group_of(scheme, linear);
 }
 
+constexpr std::size_t kWordBytes = sizeof(std::uint32_t);
+
 void put_word(std::byte* at, std::uint64_t index, std::uint32_t word) {
   std::memcpy(at + index * sizeof word, &word, sizeof word);
 }
@@ -32,225 +34,251 @@ std::uint32_t word_at(const std::byte* at, std::uint64_t index) {
   return word;
 }
 
-void put_scale(DType type, float scale, std::byte* at, std::uint64_t index) {
-  traits(type).encode(&scale, nullptr, at + index * traits(type).bytes, 1);
+void put_scales(const IntegerPlace& place, std::span<const float> scales, std::byte* at) {
+  traits(place.scheme.scales_for(place.linear.type))
+      .encode(scales.data(), nullptr, at, scales.size());
 }
-float scale_at(DType type, const std::byte* at, std::uint64_t index) {
-  float scale;
-  traits(type).decode(at + index * traits(type).bytes, &scale, 1);
-  return scale;
+void get_scales(const IntegerPlace& place, const std::byte* at, std::span<float> scales) {
+  traits(place.scheme.scales_for(place.linear.type)).decode(at, scales.data(), scales.size());
 }
+std::uint64_t scale_bytes(const IntegerPlace& place) {
+  return traits(place.scheme.scales_for(place.linear.type)).bytes;
+}
+
+/// Packed zero points of compressed-tensors go down the columns: [words][groups].
+struct ZeroWords {
+  ZeroWords(const IntegerPlace& place, const IntegerRows& rows)
+      : bits(place.scheme.bits),
+        n_groups(rows.n_groups),
+        above(kernels::packed_words(static_cast<std::size_t>(place.first - place.origin), bits)),
+        column(kernels::packed_words(rows.n_rows, bits)) {}
+
+  void store(const IntegerRows& from, std::byte* at) {
+    for (std::size_t g = 0; g < n_groups; ++g) {
+      kernels::pack_codes(from.zeros.data() + g, from.n_rows, n_groups, bits, column.data());
+      for (std::size_t w = 0; w < column.size(); ++w)
+        put_word(at, (above + w) * n_groups + g, column[w]);
+    }
+  }
+  void load(const std::byte* at, IntegerRows& into) {
+    for (std::size_t g = 0; g < n_groups; ++g) {
+      for (std::size_t w = 0; w < column.size(); ++w)
+        column[w] = word_at(at, (above + w) * n_groups + g);
+      kernels::unpack_codes(column.data(), into.n_rows, n_groups, bits, into.zeros.data() + g);
+    }
+  }
+
+  int bits;
+  std::size_t n_groups, above;
+  std::vector<std::uint32_t> column;
+};
 
 /// Parts of compressed-tensors: weight, scale, shape, zero points; rows one after the other.
-void store_rows(const WeightScheme& scheme, const Linear& linear, std::uint64_t first,
-                const IntegerRows& from, LinearBytes& parts) {
-  const DType scale_type = scheme.scales_for(linear.type);
-  for (std::size_t i = 0; i < from.scales.size(); ++i)
-    put_scale(scale_type, from.scales[i], parts[1].data(), first * from.n_groups + i);
+void store_rows(const IntegerPlace& place, const IntegerRows& from, LinearBytes& parts) {
+  const WeightScheme& scheme = place.scheme;
+  const std::uint64_t at = place.first - place.origin;
+  put_scales(place, from.scales, parts[1].data() + at * from.n_groups * scale_bytes(place));
   if (!scheme.is_packed()) {
-    std::memcpy(parts[0].data() + first * linear.cols, from.codes.data(), from.codes.size());
+    std::memcpy(parts[0].data() + at * from.cols, from.codes.data(), from.codes.size());
     return;
   }
-  const std::size_t n_words = kernels::packed_words(from.cols, scheme.bits);
-  std::vector<std::uint32_t> words(n_words);
-  for (std::size_t r = 0; r < from.n_rows; ++r) {
-    kernels::pack_codes(from.codes.data() + r * from.cols, from.cols, 1, scheme.bits, words.data());
-    std::memcpy(parts[0].data() + (first + r) * n_words * sizeof(std::uint32_t), words.data(),
-                n_words * sizeof(std::uint32_t));
-  }
-  if (first == 0) {
-    const std::int64_t shape[2] = {static_cast<std::int64_t>(linear.rows),
-                                   static_cast<std::int64_t>(linear.cols)};
+  const std::size_t row_bytes = kernels::packed_words(from.cols, scheme.bits) * kWordBytes;
+  for (std::size_t r = 0; r < from.n_rows; ++r)
+    place.kernels.pack(from.codes.data() + r * from.cols, from.cols, scheme.bits,
+                       parts[0].data() + (at + r) * row_bytes);
+  if (place.first == 0) {
+    const std::int64_t shape[2] = {static_cast<std::int64_t>(place.linear.rows),
+                                   static_cast<std::int64_t>(place.linear.cols)};
     std::memcpy(parts[2].data(), shape, sizeof shape);
   }
-  if (scheme.symmetric) return;
-  // Zero points are packed down the columns: [words][groups].
-  const std::size_t n_down = kernels::packed_words(from.n_rows, scheme.bits);
-  const std::size_t above = kernels::packed_words(first, scheme.bits);
-  std::vector<std::uint32_t> column(n_down);
-  for (std::size_t g = 0; g < from.n_groups; ++g) {
-    kernels::pack_codes(from.zeros.data() + g, from.n_rows, from.n_groups, scheme.bits,
-                        column.data());
-    for (std::size_t w = 0; w < n_down; ++w)
-      put_word(parts[3].data(), (above + w) * from.n_groups + g, column[w]);
-  }
+  if (!scheme.symmetric) ZeroWords(place, from).store(from, parts[3].data());
 }
 
-void load_rows(const WeightScheme& scheme, const Linear& linear, std::uint64_t first,
-               PartBytes parts, IntegerRows& into) {
-  const DType scale_type = scheme.scales_for(linear.type);
-  const bool of_tensor = scheme.scales == ScalesOf::tensor;
-  for (std::size_t i = 0; i < into.scales.size(); ++i)
-    into.scales[i] =
-        scale_at(scale_type, parts[1].data(), of_tensor ? 0 : first * into.n_groups + i);
+void load_rows(const IntegerPlace& place, PartBytes parts, IntegerRows& into) {
+  const WeightScheme& scheme = place.scheme;
+  const std::uint64_t at = place.first - place.origin;
+  if (scheme.scales == ScalesOf::tensor) {
+    get_scales(place, parts[1].data(), std::span(into.scales).first(1));
+    std::fill(into.scales.begin() + 1, into.scales.end(), into.scales[0]);
+  } else {
+    get_scales(place, parts[1].data() + at * into.n_groups * scale_bytes(place), into.scales);
+  }
   if (!scheme.is_packed()) {
-    std::memcpy(into.codes.data(), parts[0].data() + first * linear.cols, into.codes.size());
+    std::memcpy(into.codes.data(), parts[0].data() + at * into.cols, into.codes.size());
     if (!scheme.symmetric)
-      std::memcpy(into.zeros.data(), parts[2].data() + first * into.n_groups, into.zeros.size());
+      std::memcpy(into.zeros.data(), parts[2].data() + at * into.n_groups, into.zeros.size());
     return;
   }
-  const std::size_t n_words = kernels::packed_words(into.cols, scheme.bits);
-  std::vector<std::uint32_t> words(n_words);
-  for (std::size_t r = 0; r < into.n_rows; ++r) {
-    for (std::size_t w = 0; w < n_words; ++w)
-      words[w] = word_at(parts[0].data(), (first + r) * n_words + w);
-    kernels::unpack_codes(words.data(), into.cols, 1, scheme.bits,
-                          into.codes.data() + r * into.cols);
-  }
-  if (scheme.symmetric) return;
-  const std::size_t n_down = kernels::packed_words(into.n_rows, scheme.bits);
-  const std::size_t above = kernels::packed_words(first, scheme.bits);
-  std::vector<std::uint32_t> column(n_down);
-  for (std::size_t g = 0; g < into.n_groups; ++g) {
-    for (std::size_t w = 0; w < n_down; ++w)
-      column[w] = word_at(parts[3].data(), (above + w) * into.n_groups + g);
-    kernels::unpack_codes(column.data(), into.n_rows, into.n_groups, scheme.bits,
-                          into.zeros.data() + g);
-  }
+  const std::size_t row_bytes = kernels::packed_words(into.cols, scheme.bits) * kWordBytes;
+  for (std::size_t r = 0; r < into.n_rows; ++r)
+    place.kernels.unpack(parts[0].data() + (at + r) * row_bytes, into.cols, scheme.bits,
+                         into.codes.data() + r * into.cols);
+  if (!scheme.symmetric) ZeroWords(place, into).load(parts[3].data(), into);
 }
 
 /// AutoAWQ interleaves the columns of a word.
-constexpr std::array<int, 8> kAwqOrder = {0, 2, 4, 6, 1, 3, 5, 7};
+constexpr std::array<std::size_t, 8> kAwqOrder = {0, 2, 4, 6, 1, 3, 5, 7};
+
+/// The codes of AutoAWQ: words of 8 rows for each column of the matrix.
+void store_awq_codes(const IntegerPlace& place, const IntegerRows& from, std::byte* parts) {
+  const std::uint64_t across = place.linear.rows / kAwqOrder.size();
+  for (std::size_t r = 0; r < from.n_rows; r += kAwqOrder.size()) {
+    const std::int8_t* codes = from.codes.data() + r * from.cols;
+    for (std::size_t c = 0; c < from.cols; ++c) {
+      std::uint32_t word = 0;
+      for (std::size_t j = 0; j < kAwqOrder.size(); ++j)
+        word |= static_cast<std::uint32_t>(codes[kAwqOrder[j] * from.cols + c] + 8) << 4 * j;
+      put_word(parts, c * across + (place.first + r) / kAwqOrder.size(), word);
+    }
+  }
+}
+
+void load_awq_codes(const IntegerPlace& place, const std::byte* parts, IntegerRows& into) {
+  const std::uint64_t across = place.linear.rows / kAwqOrder.size();
+  for (std::size_t r = 0; r < into.n_rows; r += kAwqOrder.size()) {
+    std::int8_t* codes = into.codes.data() + r * into.cols;
+    for (std::size_t c = 0; c < into.cols; ++c) {
+      const std::uint32_t word = word_at(parts, c * across + (place.first + r) / kAwqOrder.size());
+      for (std::size_t j = 0; j < kAwqOrder.size(); ++j)
+        codes[kAwqOrder[j] * into.cols + c] =
+            static_cast<std::int8_t>(static_cast<int>(word >> 4 * j & 15) - 8);
+    }
+  }
+}
+
+/// The codes of GPTQ: words of the columns of a row, words of the rows side by side.
+void store_gptq_codes(const IntegerPlace& place, const IntegerRows& from, std::byte* parts) {
+  const std::size_t n_words = kernels::packed_words(from.cols, place.scheme.bits);
+  std::vector<std::uint32_t> words(from.n_rows * n_words);
+  for (std::size_t r = 0; r < from.n_rows; ++r)
+    place.kernels.pack(from.codes.data() + r * from.cols, from.cols, place.scheme.bits,
+                       words.data() + r * n_words);
+  for (std::size_t w = 0; w < n_words; ++w)
+    for (std::size_t r = 0; r < from.n_rows; ++r)
+      put_word(parts, w * place.linear.rows + place.first + r, words[r * n_words + w]);
+}
+
+void load_gptq_codes(const IntegerPlace& place, const std::byte* parts, IntegerRows& into) {
+  const std::size_t n_words = kernels::packed_words(into.cols, place.scheme.bits);
+  std::vector<std::uint32_t> words(into.n_rows * n_words);
+  for (std::size_t w = 0; w < n_words; ++w)
+    for (std::size_t r = 0; r < into.n_rows; ++r)
+      words[r * n_words + w] = word_at(parts, w * place.linear.rows + place.first + r);
+  for (std::size_t r = 0; r < into.n_rows; ++r)
+    place.kernels.unpack(words.data() + r * n_words, into.cols, place.scheme.bits,
+                         into.codes.data() + r * into.cols);
+}
+
+/// Zero points of GPTQ and AutoAWQ: words of rows, for each group of columns.
+class ZeroColumns {
+ public:
+  explicit ZeroColumns(const IntegerPlace& place)
+      : awq_(place.scheme.layout == WeightLayout::awq),
+        // Version 1 of GPTQ stores what is one less.
+        less_(place.scheme.layout == WeightLayout::gptq ? 1 : 0),
+        packing_{place.scheme.bits},
+        together_(static_cast<std::size_t>(packing_.codes_together())),
+        n_words_(static_cast<std::size_t>(packing_.words_together())),
+        across_(packing_.words(place.linear.rows)),
+        first_(place.first),
+        codes_(together_) {}
+
+  void store(const IntegerRows& from, std::byte* at) {
+    for (std::size_t g = 0; g < from.n_groups; ++g)
+      for (std::size_t r = 0; r < from.n_rows; r += together_) {
+        for (std::size_t j = 0; j < together_; ++j)
+          codes_[j] =
+              static_cast<std::int8_t>(from.zeros[(r + order(j)) * from.n_groups + g] - less_);
+        kernels::pack_codes(codes_.data(), together_, 1, packing_.bits, words_);
+        for (std::size_t w = 0; w < n_words_; ++w) put_word(at, place_of(g, r) + w, words_[w]);
+      }
+  }
+  void load(const std::byte* at, IntegerRows& into) {
+    for (std::size_t g = 0; g < into.n_groups; ++g)
+      for (std::size_t r = 0; r < into.n_rows; r += together_) {
+        for (std::size_t w = 0; w < n_words_; ++w) words_[w] = word_at(at, place_of(g, r) + w);
+        kernels::unpack_codes(words_, together_, 1, packing_.bits, codes_.data());
+        for (std::size_t j = 0; j < together_; ++j)
+          into.zeros[(r + order(j)) * into.n_groups + g] = one_more(codes_[j]);
+      }
+  }
+
+ private:
+  /// What is stored as `zero`; the largest wraps around.
+  std::int8_t one_more(int zero) const {
+    const int most = 1 << (packing_.bits - 1);
+    return static_cast<std::int8_t>(zero + less_ == most ? -most : zero + less_);
+  }
+  std::size_t order(std::size_t j) const { return awq_ ? kAwqOrder[j] : j; }
+  std::uint64_t place_of(std::size_t group, std::size_t row) const {
+    return group * across_ + (first_ + row) / together_ * n_words_;
+  }
+
+  bool awq_;
+  int less_;
+  WordPacking packing_;
+  std::size_t together_, n_words_;
+  std::uint64_t across_, first_;  ///< words of a row of zero points; the matrix's row
+  std::vector<std::int8_t> codes_;
+  std::uint32_t words_[3] = {};
+};
 
 /// Parts of GPTQ and AWQ: weight, zero points, scales (and group of each column): columns of the
 /// matrix one after the other. GPTQ packs its columns, AWQ its rows.
-void store_columns(const WeightScheme& scheme, const Linear& linear, std::uint64_t first,
-                   const IntegerRows& from, LinearBytes& parts) {
-  const bool awq = scheme.layout == WeightLayout::awq;
-  const WordPacking packing{scheme.bits};
-  const auto together = static_cast<std::size_t>(packing.codes_together());
-  const auto n_words = static_cast<std::size_t>(packing.words_together());
-  std::vector<std::int8_t> codes(together);
-  std::uint32_t words[3] = {};
-  const auto pack_down = [&](const std::int8_t* values, std::size_t stride) {
-    for (std::size_t j = 0; j < together; ++j)
-      codes[j] = values[(awq ? static_cast<std::size_t>(kAwqOrder[j]) : j) * stride];
-    kernels::pack_codes(codes.data(), together, 1, scheme.bits, words);
-  };
-  const std::uint64_t across = packing.words(linear.rows);  // words of a row of zero points
-  if (awq) {
-    for (std::size_t r = 0; r < from.n_rows; r += together)
-      for (std::size_t c = 0; c < from.cols; ++c) {
-        pack_down(from.codes.data() + r * from.cols + c, from.cols);
-        put_word(parts[0].data(), c * across + (first + r) / together, words[0]);
-      }
-  } else {
-    for (std::size_t r = 0; r < from.n_rows; ++r)
-      for (std::size_t c = 0; c < from.cols; c += together) {
-        pack_down(from.codes.data() + r * from.cols + c, 1);
-        for (std::size_t w = 0; w < n_words; ++w)
-          put_word(parts[0].data(), (c / together * n_words + w) * linear.rows + first + r,
-                   words[w]);
-      }
-  }
-  const DType scale_type = scheme.scales_for(linear.type);
-  // Version 1 of GPTQ stores what is one less.
-  std::vector<std::int8_t> zeros = from.zeros;
-  if (scheme.layout == WeightLayout::gptq)
-    for (std::int8_t& zero : zeros) --zero;
+void store_columns(const IntegerPlace& place, const IntegerRows& from, LinearBytes& parts) {
+  const bool awq = place.scheme.layout == WeightLayout::awq;
+  (awq ? store_awq_codes : store_gptq_codes)(place, from, parts[0].data());
+  ZeroColumns(place).store(from, parts[1].data());
+  std::vector<float> scales(from.n_rows);
   for (std::size_t g = 0; g < from.n_groups; ++g) {
-    for (std::size_t r = 0; r < from.n_rows; r += together) {
-      pack_down(zeros.data() + r * from.n_groups + g, from.n_groups);
-      for (std::size_t w = 0; w < n_words; ++w)
-        put_word(parts[1].data(), g * across + (first + r) / together * n_words + w, words[w]);
-    }
-    for (std::size_t r = 0; r < from.n_rows; ++r)
-      put_scale(scale_type, from.scales[r * from.n_groups + g], parts[2].data(),
-                g * linear.rows + first + r);
+    for (std::size_t r = 0; r < from.n_rows; ++r) scales[r] = from.scales[r * from.n_groups + g];
+    put_scales(place, scales,
+               parts[2].data() + (g * place.linear.rows + place.first) * scale_bytes(place));
   }
-  if (awq || first != 0) return;
+  if (awq || place.first != 0) return;
   for (std::size_t c = 0; c < from.cols; ++c)
     put_word(parts[3].data(), c, static_cast<std::uint32_t>(c / (from.cols / from.n_groups)));
 }
 
-void load_columns(const WeightScheme& scheme, const Linear& linear, std::uint64_t first,
-                  PartBytes parts, IntegerRows& into) {
-  const bool awq = scheme.layout == WeightLayout::awq;
-  const WordPacking packing{scheme.bits};
-  const auto together = static_cast<std::size_t>(packing.codes_together());
-  const auto n_words = static_cast<std::size_t>(packing.words_together());
-  std::vector<std::int8_t> codes(together);
-  std::uint32_t words[3] = {};
-  const auto unpack_down = [&](std::int8_t* values, std::size_t stride) {
-    kernels::unpack_codes(words, together, 1, scheme.bits, codes.data());
-    for (std::size_t j = 0; j < together; ++j)
-      values[(awq ? static_cast<std::size_t>(kAwqOrder[j]) : j) * stride] = codes[j];
-  };
-  const std::uint64_t across = packing.words(linear.rows);
-  if (awq) {
-    for (std::size_t r = 0; r < into.n_rows; r += together)
-      for (std::size_t c = 0; c < into.cols; ++c) {
-        words[0] = word_at(parts[0].data(), c * across + (first + r) / together);
-        unpack_down(into.codes.data() + r * into.cols + c, into.cols);
-      }
-  } else {
-    for (std::size_t r = 0; r < into.n_rows; ++r)
-      for (std::size_t c = 0; c < into.cols; c += together) {
-        for (std::size_t w = 0; w < n_words; ++w)
-          words[w] =
-              word_at(parts[0].data(), (c / together * n_words + w) * linear.rows + first + r);
-        unpack_down(into.codes.data() + r * into.cols + c, 1);
-      }
-  }
-  const DType scale_type = scheme.scales_for(linear.type);
+void load_columns(const IntegerPlace& place, PartBytes parts, IntegerRows& into) {
+  const bool awq = place.scheme.layout == WeightLayout::awq;
+  (awq ? load_awq_codes : load_gptq_codes)(place, parts[0].data(), into);
+  ZeroColumns(place).load(parts[1].data(), into);
+  std::vector<float> scales(into.n_rows);
   for (std::size_t g = 0; g < into.n_groups; ++g) {
-    for (std::size_t r = 0; r < into.n_rows; r += together) {
-      for (std::size_t w = 0; w < n_words; ++w)
-        words[w] = word_at(parts[1].data(), g * across + (first + r) / together * n_words + w);
-      unpack_down(into.zeros.data() + r * into.n_groups + g, into.n_groups);
-    }
-    for (std::size_t r = 0; r < into.n_rows; ++r)
-      into.scales[r * into.n_groups + g] =
-          scale_at(scale_type, parts[2].data(), g * linear.rows + first + r);
+    get_scales(place, parts[2].data() + (g * place.linear.rows + place.first) * scale_bytes(place),
+               scales);
+    for (std::size_t r = 0; r < into.n_rows; ++r) into.scales[r * into.n_groups + g] = scales[r];
   }
-  // One more than what is stored; the largest wraps around.
-  const int most = 1 << (scheme.bits - 1);
-  if (scheme.layout == WeightLayout::gptq)
-    for (std::int8_t& zero : into.zeros)
-      zero = static_cast<std::int8_t>(zero + 1 == most ? -most : zero + 1);
 }
 
 /// Parts of ModelOpt: weight, scale (and the scale of activations, all 1): two rows a byte.
-void store_row_pairs(const WeightScheme& scheme, const Linear& linear, std::uint64_t first,
-                     const IntegerRows& from, LinearBytes& parts) {
-  const DType scale_type = scheme.scales_for(linear.type);
-  for (std::size_t i = 0; i < from.scales.size(); ++i)
-    put_scale(scale_type, from.scales[i], parts[1].data(), first * from.n_groups + i);
-  for (std::size_t r = 0; r < from.n_rows; r += 2)
-    for (std::size_t c = 0; c < from.cols; ++c) {
-      const int low = from.codes[r * from.cols + c] & 15;
-      const int high = from.codes[(r + 1) * from.cols + c] & 15;
-      parts[0][(first + r) / 2 * linear.cols + c] = static_cast<std::byte>(low | high << 4);
-    }
-  if (first != 0 || parts.size() < 3) return;
-  for (std::size_t c = 0; c < from.cols; ++c) put_scale(linear.type, 1, parts[2].data(), c);
+void store_row_pairs(const IntegerPlace& place, const IntegerRows& from, LinearBytes& parts) {
+  const std::uint64_t at = place.first - place.origin;
+  put_scales(place, from.scales, parts[1].data() + at * from.n_groups * scale_bytes(place));
+  for (std::size_t r = 0; r < from.n_rows; r += 2) {
+    const std::int8_t *low = from.codes.data() + r * from.cols, *high = low + from.cols;
+    std::byte* out = parts[0].data() + (at + r) / 2 * from.cols;
+    for (std::size_t c = 0; c < from.cols; ++c)
+      out[c] = static_cast<std::byte>((low[c] & 15) | (high[c] & 15) << 4);
+  }
+  if (place.first != 0 || parts.size() < 3) return;
+  const std::vector<float> ones(from.cols, 1.0f);
+  traits(place.linear.type).encode(ones.data(), nullptr, parts[2].data(), ones.size());
 }
 
-void load_row_pairs(const WeightScheme& scheme, const Linear& linear, std::uint64_t first,
-                    PartBytes parts, IntegerRows& into) {
-  const DType scale_type = scheme.scales_for(linear.type);
-  for (std::size_t i = 0; i < into.scales.size(); ++i)
-    into.scales[i] = scale_at(scale_type, parts[1].data(), first * into.n_groups + i);
-  const auto with_sign = [](int nibble) {
-    return static_cast<std::int8_t>(nibble < 8 ? nibble : nibble - 16);
-  };
-  for (std::size_t r = 0; r < into.n_rows; r += 2)
+void load_row_pairs(const IntegerPlace& place, PartBytes parts, IntegerRows& into) {
+  const std::uint64_t at = place.first - place.origin;
+  get_scales(place, parts[1].data() + at * into.n_groups * scale_bytes(place), into.scales);
+  const auto with_sign = [](int nibble) { return static_cast<std::int8_t>((nibble ^ 8) - 8); };
+  for (std::size_t r = 0; r < into.n_rows; r += 2) {
+    std::int8_t *low = into.codes.data() + r * into.cols, *high = low + into.cols;
+    const std::byte* from = parts[0].data() + (at + r) / 2 * into.cols;
     for (std::size_t c = 0; c < into.cols; ++c) {
-      const auto both = static_cast<int>(parts[0][(first + r) / 2 * linear.cols + c]);
-      into.codes[r * into.cols + c] = with_sign(both & 15);
-      into.codes[(r + 1) * into.cols + c] = with_sign(both >> 4);
+      low[c] = with_sign(static_cast<int>(from[c]) & 15);
+      high[c] = with_sign(static_cast<int>(from[c]) >> 4);
     }
-}
-
-bool by_columns(const WeightScheme& scheme) {
-  return scheme.layout == WeightLayout::gptq || scheme.layout == WeightLayout::gptq_v2 ||
-         scheme.layout == WeightLayout::awq;
-}
-
-LinearPart integer_part(const char* suffix, const char* storage, std::uint64_t value_bytes,
-                        std::vector<std::uint64_t> shape) {
-  for (const std::uint64_t n : shape) value_bytes *= n;
-  return {suffix, storage, std::move(shape), value_bytes, value_bytes};
+  }
 }
 
 std::vector<LinearPart> column_parts(const WeightScheme& scheme, const Linear& linear) {
@@ -259,11 +287,11 @@ std::vector<LinearPart> column_parts(const WeightScheme& scheme, const Linear& l
   const std::uint64_t n_groups = groups_of(scheme, linear);
   const bool awq = scheme.layout == WeightLayout::awq;
   std::vector<LinearPart> parts = {
-      awq ? integer_part("qweight", "I32", 4, {linear.cols, packing.words(linear.rows)})
-          : integer_part("qweight", "I32", 4, {packing.words(linear.cols), linear.rows}),
-      integer_part("qzeros", "I32", 4, {n_groups, packing.words(linear.rows)}),
-      integer_part("scales", scale.name, scale.bytes, {n_groups, linear.rows})};
-  if (!awq) parts.push_back(integer_part("g_idx", "I32", 4, {linear.cols}));
+      awq ? LinearPart::of("qweight", "I32", 4, {linear.cols, packing.words(linear.rows)})
+          : LinearPart::of("qweight", "I32", 4, {packing.words(linear.cols), linear.rows}),
+      LinearPart::of("qzeros", "I32", 4, {n_groups, packing.words(linear.rows)}),
+      LinearPart::of("scales", scale.name, scale.bytes, {n_groups, linear.rows})};
+  if (!awq) parts.push_back(LinearPart::of("g_idx", "I32", 4, {linear.cols}));
   return parts;
 }
 
@@ -275,43 +303,44 @@ std::size_t group_of(const WeightScheme& scheme, const Linear& linear) {
                                       : linear.cols);
 }
 
-std::uint64_t digest_of(const IntegerRows& rows) {
-  const std::uint64_t digests[] = {quick_digest(std::as_bytes(std::span(rows.codes))),
-                                   quick_digest(std::as_bytes(std::span(rows.zeros))),
-                                   quick_digest(std::as_bytes(std::span(rows.scales)))};
-  return quick_digest(std::as_bytes(std::span(digests)));
+bool integers_by_columns(const WeightScheme& scheme) {
+  return scheme.layout == WeightLayout::gptq || scheme.layout == WeightLayout::gptq_v2 ||
+         scheme.layout == WeightLayout::awq;
 }
 
 std::vector<LinearPart> integer_parts(const WeightScheme& scheme, const Linear& linear) {
-  if (by_columns(scheme)) return column_parts(scheme, linear);
+  if (integers_by_columns(scheme)) return column_parts(scheme, linear);
   const DTypeTraits& scale = traits(scheme.scales_for(linear.type));
   const std::uint64_t n_groups = groups_of(scheme, linear);
   const bool of_tensor = scheme.scales == ScalesOf::tensor;
-  const LinearPart scales = integer_part("weight_scale", scale.name, scale.bytes,
-                                         {of_tensor ? 1 : linear.rows, n_groups});
+  const LinearPart scales = LinearPart::of("weight_scale", scale.name, scale.bytes,
+                                           {of_tensor ? 1 : linear.rows, n_groups}, kLinearChunk);
   if (scheme.layout == WeightLayout::modelopt) {
     std::vector<LinearPart> parts = {
-        integer_part("weight", "U8", 1, {linear.rows / 2, linear.cols}), scales};
+        LinearPart::of("weight", "U8", 1, {linear.rows / 2, linear.cols}, kLinearChunk / 2),
+        scales};
     const DTypeTraits& type = traits(linear.type);
     if (!linear.fused)
-      parts.push_back(integer_part("pre_quant_scale", type.name, type.bytes, {linear.cols}));
+      parts.push_back(LinearPart::of("pre_quant_scale", type.name, type.bytes, {linear.cols}));
     return parts;
   }
   if (!scheme.is_packed()) {
-    std::vector<LinearPart> parts = {integer_part("weight", "I8", 1, {linear.rows, linear.cols}),
-                                     scales};
+    std::vector<LinearPart> parts = {
+        LinearPart::of("weight", "I8", 1, {linear.rows, linear.cols}, kLinearChunk), scales};
     if (!scheme.symmetric)
-      parts.push_back(integer_part("weight_zero_point", "I8", 1, {linear.rows, n_groups}));
+      parts.push_back(
+          LinearPart::of("weight_zero_point", "I8", 1, {linear.rows, n_groups}, kLinearChunk));
     return parts;
   }
   const auto words = [&](std::uint64_t n) -> std::uint64_t {
     return kernels::packed_words(n, scheme.bits);
   };
   std::vector<LinearPart> parts = {
-      integer_part("weight_packed", "I32", 4, {linear.rows, words(linear.cols)}), scales,
-      integer_part("weight_shape", "I64", 8, {2})};
+      LinearPart::of("weight_packed", "I32", 4, {linear.rows, words(linear.cols)}, kLinearChunk),
+      scales, LinearPart::of("weight_shape", "I64", 8, {2})};
   if (!scheme.symmetric)
-    parts.push_back(integer_part("weight_zero_point", "I32", 4, {words(linear.rows), n_groups}));
+    parts.push_back(LinearPart::of("weight_zero_point", "I32", 4, {words(linear.rows), n_groups},
+                                   words(kLinearChunk)));
   return parts;
 }
 
@@ -322,7 +351,7 @@ std::string integers_refused(const WeightScheme& scheme, const Linear& linear) {
   };
   if (scheme.layout == WeightLayout::modelopt && linear.rows % 2 != 0)
     return refusal("columns", linear.rows, 2);
-  if (!by_columns(scheme)) return {};
+  if (!integers_by_columns(scheme)) return {};
   const std::uint64_t together = WordPacking{scheme.bits}.codes_together();
   if (linear.rows % together != 0) return refusal("columns", linear.rows, together);
   if (linear.cols % together != 0 && scheme.layout != WeightLayout::awq)
@@ -330,20 +359,21 @@ std::string integers_refused(const WeightScheme& scheme, const Linear& linear) {
   return {};
 }
 
-void store_integers(const WeightScheme& scheme, const Linear& linear, std::uint64_t first,
-                    const IntegerRows& from, LinearBytes& parts) {
-  if (by_columns(scheme)) return store_columns(scheme, linear, first, from, parts);
-  if (scheme.layout == WeightLayout::modelopt)
-    return store_row_pairs(scheme, linear, first, from, parts);
-  store_rows(scheme, linear, first, from, parts);
+void store_integers(const IntegerPlace& place, const IntegerRows& from, LinearBytes& parts) {
+  if (integers_by_columns(place.scheme)) return store_columns(place, from, parts);
+  if (place.scheme.layout == WeightLayout::modelopt) return store_row_pairs(place, from, parts);
+  store_rows(place, from, parts);
 }
 
-void load_integers(const WeightScheme& scheme, const Linear& linear, std::uint64_t first,
-                   PartBytes parts, IntegerRows& into) {
-  if (by_columns(scheme)) return load_columns(scheme, linear, first, parts, into);
-  if (scheme.layout == WeightLayout::modelopt)
-    return load_row_pairs(scheme, linear, first, parts, into);
-  load_rows(scheme, linear, first, parts, into);
+std::vector<std::span<const std::byte>> views_of(const LinearBytes& parts) {
+  return {parts.begin(), parts.end()};
+}
+
+void load_integers(const IntegerPlace& place, PartBytes parts, IntegerRows& into) {
+  std::fill(into.zeros.begin(), into.zeros.end(), std::int8_t{0});
+  if (integers_by_columns(place.scheme)) return load_columns(place, parts, into);
+  if (place.scheme.layout == WeightLayout::modelopt) return load_row_pairs(place, parts, into);
+  load_rows(place, parts, into);
 }
 
 }  // namespace lq

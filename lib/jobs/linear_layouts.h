@@ -8,14 +8,11 @@
 
 namespace lq {
 
-/// The stored bytes of a matrix's parts.
-using PartBytes = std::span<const std::span<const std::byte>>;
-
 /// Columns that share a scale.
 std::size_t group_of(const WeightScheme& scheme, const Linear& linear);
 
-/// A number that differs when a code, a zero point or a scale does.
-std::uint64_t digest_of(const IntegerRows& rows);
+/// Whether the layout stores columns of the matrix one after the other.
+bool integers_by_columns(const WeightScheme& scheme);
 
 /// The tensors of a matrix of integers, in the order in which the functions below expect them.
 std::vector<LinearPart> integer_parts(const WeightScheme& scheme, const Linear& linear);
@@ -23,12 +20,21 @@ std::vector<LinearPart> integer_parts(const WeightScheme& scheme, const Linear& 
 /// Why the layout cannot hold integers of this shape; empty when it can.
 std::string integers_refused(const WeightScheme& scheme, const Linear& linear);
 
-/// Stores rows [first, first + from.n_rows) of the matrix.
-void store_integers(const WeightScheme& scheme, const Linear& linear, std::uint64_t first,
-                    const IntegerRows& from, LinearBytes& parts);
+/// Rows of a matrix: those from `first` on, in memory that begins with row `origin`.
+struct IntegerPlace {
+  const WeightScheme& scheme;
+  const Linear& linear;
+  const kernels::GroupKernels& kernels;
+  std::uint64_t first, origin;
+};
 
-/// Reads rows [first, first + into.n_rows) back; `parts` are the stored bytes.
-void load_integers(const WeightScheme& scheme, const Linear& linear, std::uint64_t first,
-                   PartBytes parts, IntegerRows& into);
+void store_integers(const IntegerPlace& place, const IntegerRows& from, LinearBytes& parts);
+
+/// The stored bytes of a matrix's parts.
+using PartBytes = std::span<const std::span<const std::byte>>;
+std::vector<std::span<const std::byte>> views_of(const LinearBytes& parts);
+
+/// Reads into.n_rows rows back.
+void load_integers(const IntegerPlace& place, PartBytes parts, IntegerRows& into);
 
 }  // namespace lq

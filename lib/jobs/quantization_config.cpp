@@ -58,8 +58,17 @@ OrderedJson weight_arguments(const WeightScheme& scheme) {
   return json;
 }
 
-OrderedJson activation_arguments(ActivationScheme activations) {
-  switch (activations) {
+OrderedJson measured_arguments(const WeightScheme& scheme) {
+  const bool integer = scheme.activations == ActivationScheme::int8_token;
+  OrderedJson json = arguments({integer ? "int" : "float", 8, "tensor", 0, false, nullptr}, true);
+  json["observer"] = integer ? "minmax" : "static_minmax";
+  return json;
+}
+
+OrderedJson activation_arguments(const WeightScheme& scheme) {
+  if (scheme.measures_inputs() && scheme.activations != ActivationScheme::fp4_group)
+    return measured_arguments(scheme);
+  switch (scheme.activations) {
     case ActivationScheme::none:
       return nullptr;
     case ActivationScheme::int8_token:
@@ -104,8 +113,14 @@ OrderedJson bitsandbytes_config(const WeightScheme& scheme, const std::vector<st
 }
 
 OrderedJson fp8_config(const WeightScheme& scheme, const std::vector<std::string>& ignored) {
+  const char* fmt = scheme.number == WeightNumber::e5m2 ? "e5m2" : "e4m3";
+  if (scheme.scales == ScalesOf::tensor)
+    return {{"activation_scheme", scheme.measures_inputs() ? "static" : "dynamic"},
+            {"fmt", fmt},
+            {"ignored_layers", ignored},
+            {"quant_method", "fp8"}};
   return {{"activation_scheme", "dynamic"},
-          {"fmt", "e4m3"},
+          {"fmt", fmt},
           {"modules_to_not_convert", ignored},
           {"quant_method", "fp8"},
           {"weight_block_size", {scheme.group_size, scheme.group_size}}};
@@ -174,7 +189,7 @@ OrderedJson modelopt_config(const WeightScheme& scheme, const std::vector<std::s
 OrderedJson compressed_tensors_config(const WeightScheme& scheme,
                                       const std::vector<std::string>& ignored) {
   const OrderedJson group = {{"format", scheme.format},
-                             {"input_activations", activation_arguments(scheme.activations)},
+                             {"input_activations", activation_arguments(scheme)},
                              {"output_activations", nullptr},
                              {"targets", {"Linear"}},
                              {"weights", weight_arguments(scheme)}};

@@ -210,6 +210,7 @@ void add_candidates(const WeightScheme& wanted, const WeightScheme& base,
       if (one.scheme.layout != base.layout) one.options += " --format " + layout.name;
       if (*group) one.options += std::string(" --group-size ") + group;
       if (base.name != wanted.name) one.distance += 2;
+      if (base.measures_inputs() != wanted.measures_inputs()) one.distance += 1;
       if (base.number != wanted.number) one.distance += 1;
       if (base.scales == ScalesOf::tensor && wanted.scales != base.scales) one.distance += 0.5;
       if (one.scheme.layout != wanted.layout) one.distance += 1;
@@ -278,7 +279,8 @@ std::vector<std::string> serving_problems(const ServeTarget& target, const Weigh
                                           const ServedModel& model) {
   const ServingRule* rule = serving_rule_for(target, scheme);
   if (!rule)
-    return {std::string("it cannot run ") + scheme.name + " in the format " +
+    return {std::string("it cannot run ") + scheme.name +
+            (scheme.number == WeightNumber::e5m2 ? " of E5M2 numbers" : "") + " in the format " +
             traits(scheme.layout).name + " by itself"};
   Problems problems;
   for (const ServedModel::Module& module : model.modules)

@@ -45,8 +45,8 @@ class MatrixFinder {
       find_bitsandbytes();
     else if (stored_.scheme.number == WeightNumber::integer)
       find_integers();
-    else if (stored_.scheme.number == WeightNumber::e4m3)
-      find_e4m3();
+    else if (stored_.scheme.is_float8())
+      find_float8();
     else
       find_micro_groups();
     find_activations();
@@ -257,10 +257,11 @@ class MatrixFinder {
 
   // Floats of 8 bits.
 
-  void find_e4m3() {
+  void find_float8() {
     const Shape shape = matrix_shape("weight");
     set_size("weight", shape[0], shape[1]);
-    add("weight", {"F8_E4M3"}, shape);
+    const bool e5m2 = matrix_.scheme.number == WeightNumber::e5m2;
+    add("weight", {e5m2 ? "F8_E5M2" : "F8_E4M3"}, shape);
     const bool fp8 = matrix_.scheme.layout == WeightLayout::fp8;
     const bool inverse =
         fp8 && (has("weight_scale_inv") || matrix_.scheme.scales == ScalesOf::block);
@@ -285,7 +286,7 @@ class MatrixFinder {
       check_shape(leaf, expected);
     add(leaf);
     const std::uint64_t together = matrix_.scale_cols >= cols ? cols : matrix_.scale_cols;
-    matrix_.type = block_type(cols, together, DType::E4M3_32, DType::E4M3_128);
+    if (!e5m2) matrix_.type = block_type(cols, together, DType::E4M3_32, DType::E4M3_128);
   }
 
   // Groups of 16 and 32 under scales of 8 bits.

@@ -10,6 +10,7 @@
 #include "kernels/blocks/mxfp4.h"
 #include "kernels/blocks/nf4.h"
 #include "kernels/blocks/nvfp4.h"
+#include "lib/backend/cpu_kernels.h"
 #include "lib/base/error.h"
 #include "lib/base/quote.h"
 #include "lib/jobs/linear_layouts.h"
@@ -122,9 +123,12 @@ void check_integers(const StoredMatrix& matrix, const IntegerRows& made, std::ui
 void make_integers(const RowsOut& rows) {
   const StoredMatrix& matrix = rows.matrix;
   const std::size_t group = group_of(matrix.scheme, matrix.linear);
-  IntegerRows made(static_cast<std::size_t>(rows.n), static_cast<std::size_t>(rows.cols()),
-                   static_cast<std::size_t>(rows.cols()) / group);
-  load_integers(matrix.scheme, matrix.linear, rows.first, matrix.parts, made);
+  IntegerRows made;
+  made.resize(static_cast<std::size_t>(rows.n), static_cast<std::size_t>(rows.cols()),
+              static_cast<std::size_t>(rows.cols()) / group);
+  const kernels::GroupKernels& unpacking =
+      choose_cpu_kernels().groups[static_cast<int>(kernels::Precision::f32)];
+  load_integers({matrix.scheme, matrix.linear, unpacking, rows.first, 0}, matrix.parts, made);
   check_integers(matrix, made, rows.first);
   for (std::size_t r = 0; r < made.n_rows; ++r) {
     std::byte* out = rows.row(r);
@@ -186,6 +190,25 @@ void make_e4m3(const RowsOut& rows) {
   make_e4m3_with(rows, [&](std::uint64_t r, std::uint64_t c) {
     return number_in(m, 1, m.linear.type, r / m.scale_rows * across + c / m.scale_cols);
   });
+}
+
+void make_e5m2(const RowsOut& rows) {
+  const StoredMatrix& m = rows.matrix;
+  const std::uint64_t across = (m.linear.cols - 1) / m.scale_cols + 1;
+  std::vector<float> values(rows.cols());
+  for (std::uint64_t r = 0; r < rows.n; ++r) {
+    const std::uint64_t row = rows.first + r;
+    for (std::uint64_t c = 0; c < rows.cols(); ++c) {
+      // The upper half of a binary16.
+      const float value =
+          half_to_float(static_cast<std::uint16_t>(rows.bytes(0)[row * rows.cols() + c] << 8));
+      if (!std::isfinite(value))
+        bad_part(m, 0, "row ", row, ", column ", c, " is ", value, "; weights have to be finite");
+      values[c] =
+          value * number_in(m, 1, m.linear.type, row / m.scale_rows * across + c / m.scale_cols);
+    }
+    put_floats(values, rows.row(r));
+  }
 }
 
 // Groups under a power of two.
@@ -306,7 +329,8 @@ void make_table_floats(const RowsOut& rows) {
 }
 
 void make_eight_bits(const RowsOut& rows) {
-  IntegerRows made(1, static_cast<std::size_t>(rows.cols()), 1);
+  IntegerRows made;
+  made.resize(1, static_cast<std::size_t>(rows.cols()), 1);
   for (std::uint64_t r = 0; r < rows.n; ++r) {
     const std::uint64_t row = rows.first + r;
     std::memcpy(made.codes.data(), rows.bytes(0) + row * rows.cols(), made.cols);
@@ -329,6 +353,8 @@ void StoredMatrix::make_rows(std::uint64_t first, std::uint64_t n, std::byte* ou
       return make_integers(rows);
     case WeightNumber::e4m3:
       return make_e4m3(rows);
+    case WeightNumber::e5m2:
+      return make_e5m2(rows);
     case WeightNumber::nvfp4:
       return make_nvfp4(rows);
     case WeightNumber::mxfp4:

@@ -41,8 +41,8 @@ std::string text_of(const StoredScheme& stored) {
   const WeightScheme& scheme = stored.scheme;
   if (scheme.layout == WeightLayout::bitsandbytes)
     return scheme.bits == 4 ? "4-bit codes, blocks of values" : "8-bit integers, a scale a row";
-  constexpr const char* kNumbers[] = {"integers", "E4M3", "NVFP4", "MXFP4",
-                                      "MXFP8",    "NF4",  "FP4",   "8-bit integers"};
+  constexpr const char* kNumbers[] = {"integers", "E4M3", "E5M2", "NVFP4",         "MXFP4",
+                                      "MXFP8",    "NF4",  "FP4",  "8-bit integers"};
   std::string text = kNumbers[static_cast<int>(scheme.number)];
   if (scheme.number == WeightNumber::integer) {
     text = std::to_string(scheme.bits) + "-bit " + text;
@@ -154,10 +154,11 @@ StoredSchemes StoredSchemeParser::parse(const JsonObject& config) {
 
 void StoredSchemeParser::parse_fp8(const JsonObject& config) {
   schemes_.layout_ = WeightLayout::fp8;
-  if (const auto format = config.string("fmt"); format && *format != "e4m3")
-    refuse("fmt is ", quote(*format), "; supported is e4m3");
+  const std::string format = config.string("fmt").value_or("e4m3");
+  if (format != "e4m3" && format != "e5m2")
+    refuse("fmt is ", quote(format), "; supported are e4m3 and e5m2");
   StoredScheme stored;
-  stored.scheme.number = WeightNumber::e4m3;
+  stored.scheme.number = format == "e5m2" ? WeightNumber::e5m2 : WeightNumber::e4m3;
   stored.scheme.bits = 8;
   stored.scheme.scales = ScalesOf::tensor;  // or a row: the tensor tells
   const auto activations = config.string("activation_scheme").value_or("dynamic");

@@ -25,18 +25,21 @@ struct MethodRows {
 
 /// What a method makes of them. value = (code - zero) * scale.
 struct IntegerRows {
-  IntegerRows(std::size_t n, std::size_t n_cols, std::size_t groups)
-      : n_rows(n),
-        cols(n_cols),
-        n_groups(groups),
-        codes(n * n_cols),
-        zeros(n * groups),
-        scales(n * groups) {}
+  /// Makes room; what is there then means nothing.
+  void resize(std::size_t n, std::size_t n_cols, std::size_t groups) {
+    n_rows = n;
+    cols = n_cols;
+    n_groups = groups;
+    codes.resize(n * n_cols);
+    zeros.resize(n * groups);
+    scales.resize(n * groups);
+  }
+  bool operator==(const IntegerRows&) const = default;
 
-  std::size_t n_rows, cols;
-  std::size_t n_groups;            ///< of a row
+  std::size_t n_rows = 0, cols = 0;
+  std::size_t n_groups = 0;        ///< of a row
   std::vector<std::int8_t> codes;  ///< [n_rows][cols]
-  std::vector<std::int8_t> zeros;  ///< [n_rows][n_groups]
+  std::vector<std::int8_t> zeros;  ///< [n_rows][n_groups], all 0 when symmetric
   std::vector<float> scales;       ///< [n_rows][n_groups], as they are held
 };
 

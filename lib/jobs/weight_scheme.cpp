@@ -11,9 +11,16 @@ namespace {
 const std::vector<WeightScheme>& all_schemes() {
   static const std::vector<WeightScheme> kSchemes = [] {
     std::vector<WeightScheme> schemes = {
-#define LQ_SCHEME(name, format, number, bits, scales, group, symmetric, activations) \
-  {#name, format,    WeightNumber::number,         bits, ScalesOf::scales,           \
-   group, symmetric, ActivationScheme::activations},
+#define LQ_SCHEME(name, format, number, bits, scales, group, symmetric, activations, inputs) \
+  {#name,                                                                                    \
+   format,                                                                                   \
+   WeightNumber::number,                                                                     \
+   bits,                                                                                     \
+   ScalesOf::scales,                                                                         \
+   group,                                                                                    \
+   symmetric,                                                                                \
+   ActivationScheme::activations,                                                            \
+   InputScales::inputs},
 #include "lib/jobs/weight_schemes.def"
 #undef LQ_SCHEME
     };
@@ -49,7 +56,8 @@ bool equals_ignoring_case(std::string_view a, std::string_view b) {
 bool layout_holds(WeightLayout layout, const WeightScheme& scheme) {
   if (layout == scheme.layout) return true;
   if (layout == WeightLayout::fp8)
-    return scheme.number == WeightNumber::e4m3 && scheme.scales == ScalesOf::block;
+    return scheme.is_float8() &&
+           (scheme.scales == ScalesOf::block || scheme.scales == ScalesOf::tensor);
   const LayoutTraits& of = traits(layout);
   return layout != WeightLayout::compressed_tensors && scheme.number == WeightNumber::integer &&
          scheme.activations == ActivationScheme::none &&
@@ -113,10 +121,21 @@ void choose_method(WeightScheme& scheme, const std::string& name) {
   scheme.method = name;
 }
 
+void choose_float8(WeightScheme& scheme, const std::string& name) {
+  if (!scheme.is_float8())
+    fail(ErrorKind::usage, "--fp8 does not go with ", scheme.name,
+         ", whose weights are no 8-bit floats with scales of their own");
+  if (name == "e4m3") return;
+  if (scheme.layout != WeightLayout::fp8)
+    fail(ErrorKind::usage, "--fp8 e5m2 does not go with ", scheme.name, " as ", scheme.format,
+         ", whose 8-bit floats are always E4M3; use --format fp8 with FP8 or FP8_BLOCK");
+  scheme.number = WeightNumber::e5m2;
+}
+
 void choose_f32_scales(WeightScheme& scheme) {
   const bool of_model = traits(scheme.layout).scales == ScaleType::model;
   if (!of_model || scheme.layout == WeightLayout::modelopt ||
-      (scheme.number != WeightNumber::integer && scheme.number != WeightNumber::e4m3))
+      (scheme.number != WeightNumber::integer && !scheme.is_float8()))
     fail(ErrorKind::usage, "--scale-dtype does not go with ", scheme.name, " as ", scheme.format,
          ", whose scales have a type of their own");
   scheme.scale_type = ScaleType::f32;
@@ -161,6 +180,7 @@ WeightScheme with_choices(WeightScheme scheme, const SchemeChoices& choices) {
   if (!choices.format.empty()) choose_layout(scheme, choices.format);
   if (!choices.group_size.empty()) choose_groups(scheme, choices.group_size);
   if (!choices.method.empty()) choose_method(scheme, choices.method);
+  if (!choices.float8.empty()) choose_float8(scheme, choices.float8);
   if (choices.scale_type == "f32") choose_f32_scales(scheme);
   if (!choices.double_quant) return scheme;
   if (scheme.number != WeightNumber::bnb_nf4 && scheme.number != WeightNumber::bnb_fp4)

@@ -13,8 +13,9 @@
 
 namespace lq {
 
-enum class WeightNumber { integer, e4m3, nvfp4, mxfp4, mxfp8, bnb_nf4, bnb_fp4, bnb_int8 };
+enum class WeightNumber { integer, e4m3, e5m2, nvfp4, mxfp4, mxfp8, bnb_nf4, bnb_fp4, bnb_int8 };
 enum class ScalesOf { tensor, channel, group, block };
+enum class InputScales { dynamic, measured };
 enum class ScaleType { model, f16, f32 };
 enum class OtherTensors { kept, f16 };
 
@@ -46,11 +47,15 @@ struct WeightScheme {
   int group_size = 0;  ///< columns; 0 with scales of tensors and channels
   bool symmetric = true;
   ActivationScheme activations = ActivationScheme::none;
+  InputScales inputs = InputScales::dynamic;
   WeightLayout layout = WeightLayout::compressed_tensors;
   std::optional<ScaleType> scale_type = std::nullopt;  ///< absent: that of the layout
   bool nested = false;         ///< bitsandbytes: the scales are quantized, too
   std::string method = "rtn";  ///< a row of methods.def
 
+  bool is_float8() const { return number == WeightNumber::e4m3 || number == WeightNumber::e5m2; }
+  /// Whether the largest magnitudes of activations have to be known.
+  bool measures_inputs() const { return inputs == InputScales::measured; }
   bool is_packed() const { return format == "pack-quantized"; }
   double bits_per_weight() const;  ///< scales included, of a large matrix stored in 16 bits
   /// What scales are stored as for a matrix of this type.
@@ -67,6 +72,7 @@ struct SchemeChoices {
   std::string group_size;  ///< "32", "channel"
   std::string method;      ///< a row of methods.def
   std::string scale_type;  ///< "f32"
+  std::string float8;      ///< "e4m3", "e5m2"
   bool double_quant = false;
 };
 

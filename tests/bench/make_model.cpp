@@ -2,18 +2,24 @@
 // for measurements: the same bytes on every machine.
 //
 //   lq_make_model OUT.gguf [LAYERS]        without LAYERS 16
+//   lq_make_model FOLDER [LAYERS]          a Hugging Face folder in BF16, without a tokenizer
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
+#include <fstream>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kernels/half.h"
 #include "lib/base/parallel.h"
 #include "lib/base/random.h"
 #include "lib/format/gguf_writer.h"
+#include "lib/format/safetensors_writer.h"
 
 namespace {
 
@@ -87,12 +93,14 @@ Model describe(std::uint32_t layers) {
   return model;
 }
 
-void write_ones(GgufWriter& writer, std::size_t index, const TensorInfo& tensor) {
+template <class Writer>
+void write_ones(Writer& writer, std::size_t index, const TensorInfo& tensor) {
   const std::vector<float> ones(tensor.elements(), 1.0f);
   writer.write(index, 0, std::as_bytes(std::span(ones)));
 }
 
-void write_random(GgufWriter& writer, std::size_t index, const TensorInfo& tensor) {
+template <class Writer, class Convert>
+void write_random(Writer& writer, std::size_t index, const TensorInfo& tensor, Convert convert) {
   constexpr std::uint64_t kRows = 128;
   const std::uint64_t n = tensor.row_length(), pieces = (tensor.rows() + kRows - 1) / kRows;
   parallel_for(static_cast<std::ptrdiff_t>(pieces), available_threads(), [&](std::ptrdiff_t i) {
@@ -100,9 +108,60 @@ void write_random(GgufWriter& writer, std::size_t index, const TensorInfo& tenso
     const std::uint64_t rows = std::min(kRows, tensor.rows() - first);
     Random random(index * 1000003 + first);
     std::vector<std::uint16_t> values(rows * n);
-    for (std::uint16_t& value : values) value = kernels::float_to_half(weight(random));
+    for (std::uint16_t& value : values) value = convert(weight(random));
     writer.write(index, first * tensor.row_bytes(), std::as_bytes(std::span(values)));
   });
+}
+
+template <class Writer, class Convert>
+void write_tensors(Writer& writer, const Model& model, Convert convert) {
+  for (std::size_t i = 0; i < model.tensors.size(); ++i) {
+    const TensorInfo& tensor = model.tensors[i];
+    if (tensor.type == DType::F32)
+      write_ones(writer, i, tensor);
+    else
+      write_random(writer, i, tensor, convert);
+  }
+}
+
+/// "blk.3.attn_q.weight" as Hugging Face calls it.
+std::string folder_name(const std::string& name) {
+  constexpr std::pair<const char*, const char*> kNames[] = {
+      {"token_embd", "model.embed_tokens"}, {"output_norm", "model.norm"},
+      {"attn_norm", "input_layernorm"},     {"attn_q", "self_attn.q_proj"},
+      {"attn_k", "self_attn.k_proj"},       {"attn_v", "self_attn.v_proj"},
+      {"attn_output", "self_attn.o_proj"},  {"ffn_norm", "post_attention_layernorm"},
+      {"ffn_gate", "mlp.gate_proj"},        {"ffn_up", "mlp.up_proj"},
+      {"ffn_down", "mlp.down_proj"}};
+  std::string layer, stem = name.substr(0, name.rfind('.'));
+  if (stem.starts_with("blk.")) {
+    layer = "model.layers." + stem.substr(4, stem.find('.', 4) - 3);
+    stem = stem.substr(stem.find('.', 4) + 1);
+  }
+  for (const auto& [ours, theirs] : kNames)
+    if (stem == ours) return layer + theirs + ".weight";
+  return name;
+}
+
+void write_folder(const std::filesystem::path& folder, const Model& model, int layers) {
+  std::filesystem::create_directories(folder);
+  std::vector<SafetensorsEntry> entries;
+  for (const TensorInfo& tensor : model.tensors) {
+    std::vector<std::uint64_t> shape(tensor.shape.rbegin(), tensor.shape.rend());
+    entries.push_back({folder_name(tensor.name), tensor.type == DType::F32 ? "F32" : "BF16", shape,
+                       tensor.bytes()});
+  }
+  std::filesystem::remove(folder / "model.safetensors");
+  SafetensorsWriter writer(folder / "model.safetensors", entries);
+  write_tensors(writer, model, [](float x) { return kernels::float_to_bfloat(x); });
+  writer.commit();
+  std::ofstream(folder / "config.json")
+      << R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16",
+ "hidden_size": 2048, "intermediate_size": 8192, "num_attention_heads": 32,
+ "num_key_value_heads": 8, "head_dim": 64, "vocab_size": 128256, "rms_norm_eps": 1e-05,
+ "rope_theta": 500000.0, "max_position_embeddings": 131072, "tie_word_embeddings": true,
+ "bos_token_id": 128254, "eos_token_id": 128255, "num_hidden_layers": )"
+      << layers << "}\n";
 }
 
 }  // namespace
@@ -110,13 +169,16 @@ void write_random(GgufWriter& writer, std::size_t index, const TensorInfo& tenso
 int main(int argc, char** argv) try {
   const int layers = argc > 2 ? std::atoi(argv[2]) : 16;
   if (argc < 2 || argc > 3 || layers < 1 || layers > 16) {
-    std::fprintf(stderr, "usage: lq_make_model OUT.gguf [LAYERS of 1..16]\n");
+    std::fprintf(stderr, "usage: lq_make_model OUT.gguf|FOLDER [LAYERS of 1..16]\n");
     return 2;
   }
   const Model model = describe(static_cast<std::uint32_t>(layers));
+  if (!std::string_view(argv[1]).ends_with(".gguf")) {
+    write_folder(argv[1], model, layers);
+    return 0;
+  }
   GgufWriter writer(argv[1], model.metadata, model.tensors, Existing::replace);
-  for (std::size_t i = 0; i < model.tensors.size(); ++i)
-    (model.tensors[i].type == DType::F32 ? write_ones : write_random)(writer, i, model.tensors[i]);
+  write_tensors(writer, model, [](float x) { return kernels::float_to_half(x); });
   writer.finish();
   return 0;
 } catch (const std::exception& error) {

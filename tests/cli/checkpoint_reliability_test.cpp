@@ -2,6 +2,8 @@
 // different.
 #include <doctest/doctest.h>
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <csignal>
 #include <filesystem>
@@ -71,17 +73,26 @@ TEST_CASE("a checkpoint that is read back different is not given its name") {
       CAPTURE(at);
       const auto run = checkpoint_with_fault("flip:" + std::to_string(at) + ":0",
                                              {model, out, scheme, "-t", "1", "-q"});
-      // A different last byte of a shape or of a text changes nothing that is decoded.
-      if (run.status == 0) {
-        std::filesystem::remove_all(out);
-        continue;
-      }
       CHECK_MESSAGE(run.status == 6, run.report());
       CHECK_MESSAGE(holds(run.err, "read back differs"), run.report());
       CHECK(dir.names().empty());
       ++n_caught;
     }
-  CHECK(n_caught > 25);
+  CHECK(n_caught == 5 * 7);
+}
+
+TEST_CASE("a folder in which nothing can be created is named, and nothing is left") {
+  const TempDir dir;
+  const std::string model = testdata("models/toys/llama3");
+  std::filesystem::create_directory(dir / "parent");
+  std::filesystem::permissions(
+      dir / "parent", std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
+  // The superuser may write everywhere: then a file system that nobody can write to.
+  const bool forbidden = ::access((dir / "parent").c_str(), W_OK) != 0;
+  const std::string out = forbidden ? (dir / "parent/out").string() : "/proc/out";
+  const auto run = run_expecting(3, "lq-quantize", {model, out, "W4A16"});
+  CHECK_MESSAGE(holds(run.err, out + ".lq-partial: cannot create"), run.report());
+  CHECK(std::filesystem::is_empty(dir / "parent"));
 }
 
 TEST_CASE("killed at random moments, the next run completes the checkpoint") {
@@ -92,7 +103,7 @@ TEST_CASE("killed at random moments, the next run completes the checkpoint") {
   std::filesystem::remove_all(out);
   Random random(9);
   int n_killed = 0;
-  for (int i = 0; i < 12; ++i) {
+  for (int i = 0; i < 50; ++i) {
     const auto after = std::chrono::milliseconds(
         1 + static_cast<int>(random.uniform() * static_cast<double>(undisturbed.wall.count())));
     const auto run = run_tool("lq-quantize", {model, out, "W4A16", "-t", "2", "-q"},
@@ -119,7 +130,7 @@ TEST_CASE("killed at random moments, --resume keeps what is done and completes t
   std::filesystem::remove_all(out);
   Random random(10);
   int n_killed = 0, n_continued = 0;
-  for (int i = 0; i < 12; ++i) {
+  for (int i = 0; i < 50; ++i) {
     const auto after = std::chrono::milliseconds(
         1 + static_cast<int>(random.uniform() * static_cast<double>(undisturbed.wall.count())));
     const auto run = run_tool("lq-quantize", resumable, {.signal = SIGKILL, .signal_after = after});

@@ -27,6 +27,8 @@ std::map<std::string, std::string> tensors_of(const std::filesystem::path& folde
   return found;
 }
 
+const std::string kText = testdata("importance/text.txt");
+
 /// A golden layout, the arguments that make it, and how its tensors end whose bytes come from
 /// calibration, which we do not do.
 struct GoldenRun {
@@ -41,6 +43,9 @@ const GoldenRun kGoldenRuns[] = {
     {"ct_fp8_tensor_dynamic", {"FP8"}},
     {"fp8_block_inv", {"FP8_BLOCK", "--format", "fp8"}},
     {"bnb_nf4_double", {"NF4", "--double-quant"}},
+    {"ct_nvfp4", {"NVFP4", "--calibrate", kText, "-c", "64"}, {"input_global_scale"}},
+    {"ct_fp8_tensor_static", {"FP8_STATIC", "--calibrate", kText, "-c", "64"}, {"input_scale"}},
+    {"ct_w8a8_int8_static", {"W8A8_STATIC", "--calibrate", kText, "-c", "64"}, {"input_scale"}},
     {"gptq_v1_sym_g128", {"W4A16", "--format", "gptq"}, {"qweight", "scales"}},
     {"gptq_v2_asym_g128", {"W4A16_ASYM", "--format", "gptq_v2"}, {"qweight", "scales", "qzeros"}},
     {"awq_gemm_g128",
@@ -97,6 +102,38 @@ TEST_CASE("a checkpoint has the tensors and the configuration of the package's")
       CHECK(file_content(out / "tokenizer.json") ==
             file_content(testdata("models/toys/" + model + "/tokenizer.json")));
     }
+}
+
+TEST_CASE("the fp8 layout holds FP8 under a scale for the tensor, in both kinds of numbers") {
+  const TempDir dir;
+  const std::string model = testdata("models/toys/llama3");
+  const auto made = [&](const char* name, std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {model, (dir / name).string()});
+    arguments.insert(arguments.end(), {"--format", "fp8", "-q"});
+    run_expecting(0, "lq-quantize", arguments);
+    return Json::parse(file_content(dir / name / "config.json")).at("quantization_config");
+  };
+  CHECK(made("dynamic", {"FP8"}) == Json{{"activation_scheme", "dynamic"},
+                                         {"fmt", "e4m3"},
+                                         {"ignored_layers", {"lm_head"}},
+                                         {"quant_method", "fp8"}});
+  CHECK(made("e5m2", {"FP8", "--fp8", "e5m2"}).at("fmt") == "e5m2");
+  CHECK(made("blocks", {"FP8_BLOCK", "--fp8", "e5m2"}).at("weight_block_size") == Json{128, 128});
+  CHECK(made("static", {"FP8_STATIC", "--calibrate", kText, "-c", "64"}).at("activation_scheme") ==
+        "static");
+  for (const auto& [name, type] : std::map<std::string, const char*>{
+           {"dynamic", "F8_E4M3"}, {"e5m2", "F8_E5M2"}, {"static", "F8_E4M3"}}) {
+    const HfDirectory written(dir / name);
+    const std::string module = "model.layers.1.mlp.up_proj.";
+    CHECK(written.stored_as(written.find(module + "weight").value()) == type);
+    for (const char* scale : {"weight_scale", "input_scale"}) {
+      const auto found = written.find(module + scale);
+      CHECK(found.has_value() == (std::string(scale) == "weight_scale" || name == "static"));
+      if (!found) continue;
+      CHECK(written.tensors()[*found].shape.empty());
+      CHECK(written.stored_as(*found) == "F32");
+    }
+  }
 }
 
 TEST_CASE("a checkpoint in several files holds the same, for any number of threads") {
@@ -157,6 +194,9 @@ TEST_CASE("checkpoints that cannot be made are refused, and nothing is left") {
   refused(2, {model, out, "W4A16", "--ignore", "nothing"}, "matches no matrix");
   refused(2, {model, out, "W4A16", "--ignore", "("}, "not a regular expression");
   refused(2, {model, out, "W4A61"}, "did you mean 'W4A16'");
+  refused(2, {model, out, "NVFP4"}, "NVFP4 needs --calibrate TEXT");
+  refused(2, {model, out, "FP8", "--calibrate", kText}, "--calibrate does not go with FP8");
+  refused(3, {model, out, "NVFP4", "--calibrate", "/none"}, "/none");
   refused(2, {model, "W4A16"}, "OUTPUT is required");
   refused(2, {model, model, "W4A16", "--force"}, "the same folder");
   refused(3, {model, (dir / "no/out").string(), "W4A16"}, "does not exist");
@@ -176,21 +216,30 @@ TEST_CASE("checkpoints that cannot be made are refused, and nothing is left") {
 }
 
 TEST_CASE("weights that are not finite are named, and no checkpoint appears") {
-  const TempDir dir;
-  std::filesystem::copy(testdata("models/toys/llama3"), dir / "model");
-  std::string bytes = file_content(dir / "model/model.safetensors");
-  const SafetensorsReader reader(dir / "model/model.safetensors");
-  const auto index = reader.find("model.layers.1.mlp.up_proj.weight");
-  REQUIRE(index);
-  const std::size_t at =
-      bytes.find(std::string(reinterpret_cast<const char*>(reader.raw_data(*index).data()), 64));
-  REQUIRE(at != std::string::npos);
-  bytes[at + 2 * 777] = '\xc0';
-  bytes[at + 2 * 777 + 1] = '\x7f';  // bfloat16 NaN
-  dir.write("model/model.safetensors", bytes);
-  const auto run = run_expecting(4, "lq-quantize",
-                                 {(dir / "model").string(), (dir / "out").string(), "FP8_DYNAMIC"});
-  CHECK_MESSAGE(holds(run.err, "'model.layers.1.mlp.up_proj.weight': element 777 is nan"),
-                run.report());
-  CHECK(dir.names() == std::vector<std::string>{"model"});
+  const struct {
+    char low, high;
+    const char* text;
+  } kValues[] = {{'\xc0', '\x7f', "nan"}, {'\x80', '\x7f', "inf"}, {'\x80', '\xff', "-inf"}};
+  for (const auto& value : kValues) {
+    const TempDir dir;
+    std::filesystem::copy(testdata("models/toys/llama3"), dir / "model");
+    std::string bytes = file_content(dir / "model/model.safetensors");
+    const SafetensorsReader reader(dir / "model/model.safetensors");
+    const auto index = reader.find("model.layers.1.mlp.up_proj.weight");
+    REQUIRE(index);
+    const std::size_t at =
+        bytes.find(std::string(reinterpret_cast<const char*>(reader.raw_data(*index).data()), 64));
+    REQUIRE(at != std::string::npos);
+    bytes[at + 2 * 777] = value.low;  // of a bfloat16
+    bytes[at + 2 * 777 + 1] = value.high;
+    dir.write("model/model.safetensors", bytes);
+    const std::string why =
+        std::string("'model.layers.1.mlp.up_proj.weight': element 777 is ") + value.text;
+    for (const char* scheme : {"FP8_DYNAMIC", "FP8", "FP8_BLOCK", "W4A16", "NF4", "INT8"}) {
+      const auto run = run_expecting(4, "lq-quantize",
+                                     {(dir / "model").string(), (dir / "out").string(), scheme});
+      CHECK_MESSAGE(holds(run.err, why), run.report());
+      CHECK(dir.names() == std::vector<std::string>{"model"});
+    }
+  }
 }

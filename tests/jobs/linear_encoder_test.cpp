@@ -49,6 +49,9 @@ const GoldenScheme kGoldens[] = {
     {"bnb_fp4", "FP4"},
     {"bnb_int8", "INT8"},
     {"bnb_nf4_double", "NF4", {.double_quant = true}},
+    {"ct_w8a8_int8_static", "W8A8_STATIC"},
+    {"ct_fp8_tensor_static", "FP8_STATIC"},
+    {"ct_nvfp4", "NVFP4"},
     {"gptq_v1_sym_g128", "W4A16", {.format = "gptq"}},
     {"gptq_v1_sym_8bit_g32", "W8A16", {.format = "gptq", .group_size = "32"}},
     {"gptq_v2_sym_g128", "W4A16", {.format = "gptq_v2"}},
@@ -67,7 +70,7 @@ WeightScheme scheme_of(const GoldenScheme& golden) {
 
 /// Whether the package's bytes come from calibration, which round to nearest does not have.
 bool is_calibrated(const WeightScheme& scheme, const std::string& suffix) {
-  if (scheme.layout == WeightLayout::awq) return true;
+  if (scheme.layout == WeightLayout::awq || suffix.starts_with("input_")) return true;
   const bool gptq = scheme.layout == WeightLayout::gptq || scheme.layout == WeightLayout::gptq_v2;
   return gptq &&
          (suffix == "qweight" || suffix == "scales" || (suffix == "qzeros" && !scheme.symmetric));
@@ -205,6 +208,66 @@ TEST_CASE("round to nearest in the layouts of GPTQ, AutoAWQ and ModelOpt is that
     MESSAGE(std::string(kernels.name) << ": " << compared.tensors << " tensors, " << compared.bytes
                                       << " of them compared by their bytes");
     CHECK(compared.tensors > 1500);
+  });
+}
+
+TEST_CASE("scales of activations are those of weights with the same largest magnitude") {
+  const kernels::KernelTable& kernels = *kernels::kernel_table("");
+  test::GoldenMatrix matrix{{.module = "m", .rows = 128, .cols = 128, .type = DType::BF16}, {}};
+  matrix.values.resize(128 * 128);
+  matrix.linear.largest_input = 12.5f;
+  const auto input_scale = [&](const char* name, const SchemeChoices& choices) {
+    const WeightScheme scheme = with_choices(*find_weight_scheme(name), choices);
+    const LinearEncoder encoder(scheme, kernels);
+    const auto part = encoder.parts(matrix.linear).back();
+    CHECK(part.suffix.starts_with("input_"));
+    float scale;
+    const std::vector<std::byte> bytes = test::encoded(encoder, matrix).back();
+    CHECK(bytes.size() == part.bytes);
+    traits(part.storage == std::string("F32") ? DType::F32 : DType::BF16)
+        .decode(bytes.data(), &scale, 1);
+    return scale;
+  };
+  CHECK(input_scale("FP8_STATIC", {}) == 0x1.c8p-6f);  // 12.5 / 448 with 8 significant bits
+  CHECK(input_scale("FP8_STATIC", {.format = "fp8"}) == 12.5f / 448);
+  CHECK(input_scale("W8A8_STATIC", {}) == 0x1.92p-4f);  // 12.5 / 127.5
+  CHECK(input_scale("NVFP4", {}) == 215);               // 1 / 12.5 rounded, times 2688, rounded
+}
+
+TEST_CASE("E5M2 is binary16 rounded to its upper half, in every kernel set") {
+  for_each_kernel_set([](const kernels::KernelTable& set) {
+    std::vector<float> values;
+    std::vector<std::uint8_t> expected;
+    const auto add = [&](float x, std::uint32_t code) {
+      values.push_back(x);
+      expected.push_back(static_cast<std::uint8_t>(code));
+    };
+    const auto value_of = [](std::uint32_t half) {
+      return kernels::half_to_float(static_cast<std::uint16_t>(half));
+    };
+    for (std::uint32_t half = 0; half < 0x10000; ++half) {
+      const std::uint32_t magnitude = half & 0x7fff;
+      if (magnitude >= 0x7c00) continue;  // infinities and what is no number
+      const std::uint32_t rounded = (magnitude + 0x7f + ((magnitude >> 8) & 1)) >> 8;
+      add(value_of(half), std::min<std::uint32_t>(rounded, 0x7b) | (half >> 8 & 0x80));
+    }
+    // Torch's casts, clamped.
+    add(0.1f, 0x2e);
+    add(0.3f, 0x35);
+    add(61440, 0x7b);
+    add(1e6f, 0x7b);
+    add(-1e6f, 0xfb);
+    add(0x1p-17f, 0);
+    add(0x1.8p-17f, 1);
+    // Beside every middle of two numbers.
+    for (std::uint32_t code = 0; code < 0x7b; ++code) {
+      const float middle = (value_of(code << 8) + value_of((code + 1) << 8)) / 2;
+      add(std::nextafter(middle, 0.0f), code);
+      add(std::nextafter(middle, 1e9f), code + 1);
+    }
+    std::vector<std::uint8_t> codes(values.size());
+    set.groups[0].e5m2(values.data(), values.size(), 1, codes.data());
+    CHECK((codes == expected));
   });
 }
 

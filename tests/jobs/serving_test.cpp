@@ -58,6 +58,15 @@ TEST_CASE("formats that an engine does not load get the nearest that it does") {
   CHECK(nearest_of("trtllm", "W4A16", {}, model) == "W4A16 --format modelopt");
   CHECK(nearest_of("trtllm", "FP8", {}, model) == "FP8_DYNAMIC");
   CHECK(nearest_of("vllm", "W3A16", {}, model).starts_with("W4A"));
+  CHECK(problems_of("vllm", "FP8", {.format = "fp8"}, model) == "");
+  CHECK(problems_of("vllm", "NVFP4", {}, model) == "");
+  CHECK(nearest_of("transformers", "FP8", {.format = "fp8"}, model) == "FP8");
+  for (const Engine& engine : engines()) {
+    CHECK(problems_of(engine.name.c_str(), "FP8", {.format = "fp8", .float8 = "e5m2"}, model) ==
+          "it cannot run FP8 of E5M2 numbers in the format fp8 by itself\n");
+    CHECK(nearest_of(engine.name.c_str(), "FP8_BLOCK", {.format = "fp8", .float8 = "e5m2"},
+                     model) == "FP8_BLOCK --format fp8");
+  }
 }
 
 TEST_CASE("shares of GPUs have to be whole groups, words and blocks") {
@@ -82,6 +91,11 @@ TEST_CASE("experts are served in the formats in which engines load them") {
         "l.experts.0.w1: experts in this format are not loaded\n");
   CHECK(nearest_of("transformers", "FP8_BLOCK", {}, model) == "FP8_BLOCK --format fp8");
   CHECK(problems_of("vllm", "FP8_BLOCK", {}, model) == "");
+  CHECK(problems_of("trtllm", "FP8_BLOCK", {}, model) == "");
+  for (const char* scheme : {"FP8_DYNAMIC", "W4A16"})
+    CHECK(problems_of("trtllm", scheme,
+                      {.format = scheme[0] == 'W' ? "modelopt" : "compressed-tensors"},
+                      model) == "l.experts.0.w1: experts in this format are not loaded\n");
   model.modules.push_back({"l.experts.0.w2", 4096, 64, true});
   CHECK(problems_of("vllm", "FP8_BLOCK", {}, model) ==
         "l.experts.0.w2: 64 columns are no multiple of 128\n");

@@ -37,18 +37,21 @@ template <class Body>
 void for_each_setting(const Body& body) {
   for (const WeightScheme& base : weight_schemes())
     for (const LayoutTraits& layout : weight_layouts())
-      for (const char* group : {"", "32", "channel"}) {
-        WeightScheme scheme;
-        try {
-          scheme = with_choices(base, {.format = layout.name, .group_size = group});
-        } catch (const Error&) {
-          continue;
+      for (const char* group : {"", "32", "channel"})
+        for (const char* float8 : {"", "e5m2"}) {
+          WeightScheme scheme;
+          try {
+            scheme =
+                with_choices(base, {.format = layout.name, .group_size = group, .float8 = float8});
+          } catch (const Error&) {
+            continue;
+          }
+          CAPTURE(scheme.name);
+          CAPTURE(layout.name);
+          CAPTURE(std::string(group));
+          CAPTURE(std::string(float8));
+          body(scheme);
         }
-        CAPTURE(scheme.name);
-        CAPTURE(layout.name);
-        CAPTURE(std::string(group));
-        body(scheme);
-      }
 }
 
 /// A small matrix with outliers, an empty group and a group of one sign.
@@ -128,16 +131,19 @@ TEST_CASE("stored matrices decode to what was meant, in every scheme and layout"
     const LinearEncoder encoder(scheme, *kernels::kernel_table(""));
     REQUIRE(encoder.refuses(matrix.linear).empty());
     LinearBytes bytes = encoder.allocate(matrix.linear);
-    const std::uint64_t meant = encoder.encode(matrix.linear, 0, matrix.values, bytes);
+    EncoderMemory memory;
+    encoder.encode(matrix.linear, 0, matrix.values, 0, bytes, memory);
     encoder.finish(matrix.linear, bytes);
     const std::vector<float> read = test::decoded(scheme, matrix.linear, bytes);
     if (scheme.number == WeightNumber::integer) {
-      const std::vector<std::span<const std::byte>> parts(bytes.begin(), bytes.end());
-      IntegerRows rows(64, 256, 256 / group_of(scheme, matrix.linear));
-      load_integers(scheme, matrix.linear, 0, parts, rows);
-      CHECK(digest_of(rows) == meant);
-      ++rows.codes[777];
-      CHECK(digest_of(rows) != meant);
+      IntegerRows rows = memory.chosen;
+      load_integers({scheme, matrix.linear, kernels::kernel_table("generic")->groups[0], 0, 0},
+                    views_of(bytes), rows);
+      CHECK((rows == memory.chosen));
+      bytes[0][777] ^= std::byte{1};
+      load_integers({scheme, matrix.linear, kernels::kernel_table("generic")->groups[0], 0, 0},
+                    views_of(bytes), rows);
+      CHECK(!(rows == memory.chosen));
     }
     // Values of a group without any are zeros, and none is far from what it was.
     for (std::size_t i = 256; i < 256 + 64; ++i) CHECK(read[i] == 0);
@@ -155,8 +161,9 @@ TEST_CASE("values too large for the scales' type are refused by name") {
   const WeightScheme scheme = scheme_named("W4A16", {.format = "gptq"});
   const LinearEncoder encoder(scheme, *kernels::kernel_table(""));
   LinearBytes bytes = encoder.allocate(matrix.linear);
+  EncoderMemory memory;
   const std::string error = test::message_of(
-      ErrorKind::input, [&] { encoder.encode(matrix.linear, 0, matrix.values, bytes); });
+      ErrorKind::input, [&] { encoder.encode(matrix.linear, 0, matrix.values, 0, bytes, memory); });
   CHECK(error.find("m: row 5 has values too large for scales of type F16") != std::string::npos);
 }
 
@@ -188,12 +195,14 @@ TEST_CASE("tensors that become F16 keep their values, or are refused by name") {
   const float values[] = {1, -0.5f, 65504};
   std::uint16_t stored[3], halves[3];
   traits(DType::BF16).encode(values, nullptr, stored, 2);
-  const auto two = as_half(DType::BF16, std::as_bytes(std::span(stored, 2)), "t");
+  PieceMemory memory;
+  as_half(DType::BF16, std::as_bytes(std::span(stored, 2)), "t", memory);
   traits(DType::F16).encode(values, nullptr, halves, 2);
-  CHECK(std::memcmp(two.data(), halves, two.size()) == 0);
+  CHECK(memory.halves.size() == 2 * sizeof(std::uint16_t));
+  CHECK(std::memcmp(memory.halves.data(), halves, memory.halves.size()) == 0);
   const float large[] = {1, 1e6f};
   CHECK(test::input_error([&] {
-          as_half(DType::F32, std::as_bytes(std::span(large)), "t");
+          as_half(DType::F32, std::as_bytes(std::span(large)), "t", memory);
         }).find("t: holds 1e+06, which F16 cannot") != std::string::npos);
 }
 
@@ -209,7 +218,9 @@ TEST_CASE("choices that do not go together are refused with those that do") {
           "compressed-tensors, gptq, gptq_v2, modelopt");
   refused("W4A16_ASYM", {.format = "gptq"}, "are compressed-tensors, gptq_v2, awq");
   refused("NF4", {.format = "gptq"}, "formats for NF4 are bitsandbytes");
-  refused("FP8", {.format = "fp8"}, "it holds FP8_BLOCK");
+  refused("FP8_DYNAMIC", {.format = "fp8"}, "it holds FP8, FP8_STATIC, FP8_BLOCK");
+  refused("FP8", {.float8 = "e5m2"}, "always E4M3; use --format fp8");
+  refused("W4A16", {.float8 = "e5m2"}, "no 8-bit floats");
   refused("W4A16", {.format = "modelopt", .group_size = "channel"}, "use 128");
   refused("W4A16", {.method = "hqq"}, "methods for it are rtn, mse");
   refused("FP8", {.method = "mse"}, "use rtn");

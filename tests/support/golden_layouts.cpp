@@ -92,6 +92,7 @@ void measure_golden(const WeightScheme& scheme, const GoldenModel& all, Linear& 
     return groups.largest_magnitude(values.data(), values.size());
   };
   linear.largest = 0;
+  linear.largest_input = 1;
   std::vector<std::string> names = {linear.module};
   if (scheme.number == WeightNumber::nvfp4) names = fused_with(linear.module);
   for (const std::string& name : names)
@@ -105,12 +106,13 @@ void measure_golden(const WeightScheme& scheme, const GoldenModel& all, Linear& 
 
 LinearBytes encoded(const LinearEncoder& encoder, const GoldenMatrix& matrix) {
   LinearBytes bytes = encoder.allocate(matrix.linear);
+  EncoderMemory memory;
   for (std::uint64_t first = 0; first < matrix.linear.rows; first += kLinearChunk) {
     const std::uint64_t last = std::min(matrix.linear.rows, first + kLinearChunk);
     encoder.encode(matrix.linear, first,
                    std::span(matrix.values)
                        .subspan(first * matrix.linear.cols, (last - first) * matrix.linear.cols),
-                   bytes);
+                   0, bytes, memory);
   }
   encoder.finish(matrix.linear, bytes);
   return bytes;

@@ -25,8 +25,15 @@ float stored_scale(DType type, std::span<const std::byte> from, std::uint64_t in
   return scale;
 }
 
-void decode_e4m3(const WeightScheme& scheme, const Linear& linear, std::uint64_t first,
-                 StoredParts parts, std::span<float> into) {
+/// E5M2 is the upper half of binary16.
+float float8_value(const WeightScheme& scheme, std::uint8_t code) {
+  if (scheme.number == WeightNumber::e5m2)
+    return kernels::half_to_float(static_cast<std::uint16_t>(code << 8));
+  return kernels::e4m3_to_float(code);
+}
+
+void decode_float8(const WeightScheme& scheme, const Linear& linear, std::uint64_t first,
+                   StoredParts parts, std::span<float> into) {
   const DType scale_type = scheme.scales_for(linear.type);
   const std::uint64_t blocks = (linear.cols + 127) / 128;
   const auto* codes = reinterpret_cast<const std::uint8_t*>(parts[0].data()) + first * linear.cols;
@@ -39,7 +46,7 @@ void decode_e4m3(const WeightScheme& scheme, const Linear& linear, std::uint64_t
       const float scale = stored_scale(scale_type, parts[1], at);
       const std::uint64_t end = std::min(linear.cols, begin + 128);
       for (std::uint64_t i = r * linear.cols + begin; i < r * linear.cols + end; ++i)
-        into[i] = kernels::e4m3_to_float(codes[i]) * scale;
+        into[i] = float8_value(scheme, codes[i]) * scale;
     }
 }
 
@@ -111,12 +118,13 @@ std::vector<float> decoded(const WeightScheme& scheme, const Linear& linear,
   const std::vector<std::span<const std::byte>> parts(bytes.begin(), bytes.end());
   std::vector<float> values(linear.rows * linear.cols);
   if (scheme.number == WeightNumber::integer) {
-    IntegerRows rows(linear.rows, linear.cols, linear.cols / group_of(scheme, linear));
-    load_integers(scheme, linear, 0, parts, rows);
+    IntegerRows rows;
+    rows.resize(linear.rows, linear.cols, linear.cols / group_of(scheme, linear));
+    load_integers({scheme, linear, kernels::kernel_table("")->groups[0], 0, 0}, parts, rows);
     return values_of(rows);
   }
-  if (scheme.number == WeightNumber::e4m3)
-    decode_e4m3(scheme, linear, 0, parts, values);
+  if (scheme.is_float8())
+    decode_float8(scheme, linear, 0, parts, values);
   else if (scheme.number == WeightNumber::bnb_int8)
     decode_eight_bit(linear, 0, parts, values);
   else if (scheme.layout == WeightLayout::bitsandbytes)

@@ -1,0 +1,121 @@
+"""Quantizes a model, loads the result by transformers on the CPU and compares logits with those of the original model whose
+weights were replaced by the dequantized ones (dequantize.py), in binary32.
+
+    load_checkpoint.py LQ_QUANTIZE MODEL TEXT DTYPE BOUND PACKAGES SCHEME [OPTION...]
+
+DTYPE is what transformers computes in; BOUND the largest relative RMS of the difference; PACKAGES, joined by commas, have to be
+there, otherwise the test is skipped (77). For schemes with measured activations TEXT is read, and the scales in the checkpoint are
+compared with the largest magnitudes that transformers sees."""
+import importlib
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+SKIPPED = 77
+
+
+def skip(why):
+    print("skipped: " + why)
+    sys.exit(SKIPPED)
+
+
+def require(packages):
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except Exception as error:  # a broken package is as good as none
+            skip(f"{sys.executable} has no {package} ({type(error).__name__}: {error})")
+
+
+def logits_of(model, torch):
+    ids = torch.tensor([[(5 * i * i + 17 * i + 3) % 2000 for i in range(48)]])
+    with torch.no_grad():
+        return model(ids).logits[0].float()
+
+
+def largest_inputs(model, tokenizer, text, chunk, torch):
+    """Of each Linear, over the text in chunks of so many tokens."""
+    peaks = {}
+
+    def watch(name):
+        def hook(module, inputs):
+            peaks[name] = max(peaks.get(name, 0), inputs[0].abs().max().item())
+
+        return hook
+
+    hooks = [
+        module.register_forward_pre_hook(watch(name))
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and name != "lm_head"
+    ]
+    ids = tokenizer(text.rstrip("\n"))["input_ids"]
+    for begin in range(0, len(ids) - chunk + 1, chunk):
+        part = list(ids[begin : begin + chunk])
+        with torch.no_grad():
+            model(torch.tensor([part]))
+    for hook in hooks:
+        hook.remove()
+    return peaks
+
+
+def compare_inputs(tensors, peaks):
+    """How far scales of activations are from what the magnitudes ask for, relative to it."""
+    worst = 0
+    for name, peak in peaks.items():
+        scale = tensors.get(name + ".input_scale")
+        if scale is not None:
+            codes = 127.5 if (name + ".weight") in tensors and tensors[name + ".weight"].dtype.name == "int8" else 448
+            worst = max(worst, abs(float(scale.reshape(())) * codes / peak - 1))
+        else:
+            worst = max(worst, abs(6 * 448 / float(tensors[name + ".input_global_scale"].reshape(())) / peak - 1))
+    return worst
+
+
+def main():
+    quantize, source, text, dtype, bound, packages, *arguments = sys.argv[1:]
+    require(["numpy", "torch", "transformers"] + [p for p in packages.split(",") if p])
+    import torch
+    import transformers
+
+    sys.path.insert(0, str(pathlib.Path(__file__).parent))
+    import dequantize
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as work:
+        out = str(pathlib.Path(work) / "out")
+        chunk = 64
+        measured = arguments[0] in ("FP8_STATIC", "W8A8_STATIC", "NVFP4")
+        command = [quantize, source, out, "-q", *arguments]
+        subprocess.run(command + (["--calibrate", text, "-c", str(chunk)] if measured else []), check=True)
+
+        model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+        if measured:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+            peaks = largest_inputs(model, tokenizer, pathlib.Path(text).read_text(), chunk, torch)
+            worst = compare_inputs(dequantize.read_tensors(out), peaks)
+            print(f"scales of {len(peaks)} modules' activations differ by {worst:.4f} at most")
+            assert worst < 0.03, "scales of activations are not those of the largest magnitudes"
+        original = logits_of(model, torch)
+        weights = dequantize.dequantized(out)
+        state = {name: torch.from_numpy(values.copy()) for name, values in weights.items()}
+        missing, unexpected = model.load_state_dict(state, strict=False)
+        assert not unexpected and set(missing) <= {"lm_head.weight"}, (missing, unexpected)
+        expected = logits_of(model, torch)
+
+        loaded, info = transformers.AutoModelForCausalLM.from_pretrained(
+            out, dtype=getattr(torch, dtype), device_map="cpu", output_loading_info=True
+        )
+        lost = [name for name in info["missing_keys"] if name != "lm_head.weight"]
+        assert not lost and not info["unexpected_keys"], (lost, info["unexpected_keys"])
+        got = logits_of(loaded, torch)
+        power = expected.square().mean()
+        rms = ((got - expected).square().mean() / power).sqrt().item()
+        quantized = ((original - expected).square().mean() / power).sqrt().item()
+        print(f"{' '.join(arguments)}: transformers {transformers.__version__} in {dtype}: relative RMS {rms:.5f} "
+              f"from the dequantized weights, bound {bound}; quantization itself {quantized:.5f}")
+        assert quantized > 0, "nothing was quantized"
+        assert rms < float(bound), "the loaded checkpoint computes something else"
+
+
+main()
