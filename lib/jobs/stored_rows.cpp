@@ -200,8 +200,8 @@ void make_e5m2(const RowsOut& rows) {
     const std::uint64_t row = rows.first + r;
     for (std::uint64_t c = 0; c < rows.cols(); ++c) {
       // The upper half of a binary16.
-      const float value =
-          half_to_float(static_cast<std::uint16_t>(rows.bytes(0)[row * rows.cols() + c] << 8));
+      const float value = kernels::half_to_float(
+          static_cast<std::uint16_t>(rows.bytes(0)[row * rows.cols() + c] << 8));
       if (!std::isfinite(value))
         bad_part(m, 0, "row ", row, ", column ", c, " is ", value, "; weights have to be finite");
       values[c] =
