@@ -148,3 +148,18 @@ TEST_CASE("tables as text, Markdown and CSV") {
   for (const TableFormat& format : table_formats())
     CHECK_FALSE(write_table(table, format.name).empty());
 }
+
+TEST_CASE("rows that are shown one by one make the same table") {
+  const Table table{{{"name", Align::left, 6}, {"size", Align::right, 5}},
+                    {{"a|b", "1"}, {"\xc3\xa4, \"x\"", "12345"}, {"\xe6\xbc\xa2", "7"}}};
+  for (const TableFormat& format : table_formats()) {
+    CAPTURE(std::string(format.name));
+    Table growing{table.columns, {table.rows[0]}};
+    std::string text = write_table(growing, format.name);
+    for (std::size_t i = 1; i < table.rows.size(); ++i) {
+      growing.rows.push_back(table.rows[i]);
+      text += write_last_row(growing, format.name);
+    }
+    CHECK(text == write_table(table, format.name));
+  }
+}
