@@ -6,6 +6,7 @@
 #include "lib/base/build_info.h"
 #include "lib/jobs/convert.h"
 #include "lib/jobs/inspect.h"
+#include "lib/jobs/stored_scheme.h"
 #include "tools/cli/options.h"
 #include "tools/cli/tool.h"
 
@@ -62,6 +63,7 @@ void print_json(const char* schema, lq::OrderedJson facts) {
 
 void print_list(const Context& context) {
   auto families = lq::OrderedJson::array(), types = lq::OrderedJson::array();
+  auto methods = lq::OrderedJson::array();
   std::string text = "families\n";
   for (const auto& family : lq::supported_families()) {
     std::string names;
@@ -74,8 +76,14 @@ void print_list(const Context& context) {
     types.push_back(lower(lq::traits(row.type).name));
     text += ", " + lower(lq::traits(row.type).name);
   }
+  text += "\nquantized folders\n  ";
+  for (const char* method : lq::quantization_methods()) {
+    text += (methods.empty() ? "" : ", ") + std::string(method);
+    methods.push_back(method);
+  }
   if (context.json)
-    print_json("lq.convert.list/1", {{"families", families}, {"types", types}});
+    print_json("lq.convert.list/1",
+               {{"families", families}, {"types", types}, {"quantized", methods}});
   else
     lq::cli::print(text + "\n");
 }
@@ -161,6 +169,9 @@ constexpr const char* kDescription[] = {
     "token_embd.weight as a copy of output.weight. A vocabulary from a tokenizer.json of "
     "SentencePiece origin gets scores in the order of its merges. And keys named tokenizer.lq.* "
     "are added where the standard keys cannot say what the tokenizer does.",
+    "A folder may be quantized already (--list has the methods): its matrices are decoded to the "
+    "values that they stand for and stored as the type asked for; those that GGUF has a type for, "
+    "NVFP4 and MXFP4, are kept.",
 };
 constexpr lq::cli::Example kExamples[] = {
     {"lq-convert ./TinyLlama-1.1B -o tinyllama.gguf", "Convert a model, keeping its types"},

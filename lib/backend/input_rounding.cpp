@@ -12,12 +12,20 @@ using kernels::GroupKernels;
 
 constexpr std::size_t kFp8Group = 128, kMxGroup = 32, kFp4Group = 16;
 
-void round_integers(const GroupKernels& kernels, const float* x, std::size_t n,
+/// `scale` 0: that of the largest magnitude.
+void round_integers(const GroupKernels& kernels, const float* x, std::size_t n, float scale,
                     std::uint8_t* memory, float* y) {
   constexpr kernels::IntegerGrid kGrid{.bits = 8, .symmetric = true, .peak = 127.5f};
   auto* codes = reinterpret_cast<std::int8_t*>(memory);
-  float scale = 0;
-  kernels.integers(x, n, n, kGrid, &scale, nullptr, codes);
+  if (scale > 0) {
+    const kernels::GroupFit fit{.scale = scale,
+                                .zero = 0,
+                                .low = kernels::lowest_code(kGrid),
+                                .high = kernels::highest_code(kGrid)};
+    kernels.codes(x, n, fit, codes);
+  } else {
+    kernels.integers(x, n, n, kGrid, &scale, nullptr, codes);
+  }
   for (std::size_t i = 0; i < n; ++i) y[i] = static_cast<float>(codes[i]) * scale;
 }
 
@@ -66,7 +74,7 @@ void round_input(const kernels::KernelTable& table, const ActivationRounding& ro
     case ActivationScheme::none:
       break;
     case ActivationScheme::int8_token:
-      return round_integers(kernels, x, n, codes, y);
+      return round_integers(kernels, x, n, rounding.scale, codes, y);
     case ActivationScheme::fp8_tensor:
     case ActivationScheme::fp8_token:
       return round_e4m3(kernels, x, n, rounding.scale, codes, y);

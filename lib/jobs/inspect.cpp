@@ -9,10 +9,11 @@
 
 #include "lib/base/error.h"
 #include "lib/base/quote.h"
-#include "lib/format/tensor_source.h"
+#include "lib/format/safetensors.h"
 #include "lib/jobs/convert.h"
 #include "lib/jobs/convert_folder.h"
 #include "lib/jobs/importance_statistics.h"
+#include "lib/jobs/stored_scheme.h"
 #include "lib/text/tokenizer_keys.h"
 
 namespace lq {
@@ -91,13 +92,21 @@ OrderedJson tokens_json(const Metadata& metadata) {
   return out;
 }
 
+/// What a tensor is stored as, also where that has no type here: "F8_E4M3".
+std::string storage_of(const TensorSource& source, std::size_t index) {
+  const auto* stored = dynamic_cast<const SafetensorsReader*>(&source);
+  return stored ? std::string(stored->stored_as(index)) : traits(source.tensors()[index].type).name;
+}
+
 OrderedJson tensors_json(const TensorSource& source) {
   auto out = OrderedJson::array();
-  for (const auto& t : source.tensors())
+  for (std::size_t i = 0; i < source.tensors().size(); ++i) {
+    const TensorInfo& t = source.tensors()[i];
     out.push_back({{"name", t.name},
                    {"shape", t.shape},
-                   {"type", traits(t.type).name},
+                   {"type", storage_of(source, i)},
                    {"bytes", t.bytes()}});
+  }
   return out;
 }
 
@@ -112,10 +121,11 @@ class Facts {
       options.vocab_only = true;
       vocabulary_ = plan_conversion(options, monitor).plan.metadata;
     }
-    for (const auto& t : source_->tensors()) {
+    for (std::size_t i = 0; i < source_->tensors().size(); ++i) {
+      const TensorInfo& t = source_->tensors()[i];
       elements_ += t.elements();
       bytes_ += t.bytes();
-      auto& row = by_type_[traits(t.type).name];
+      auto& row = by_type_[storage_of(*source_, i)];
       ++row.first;
       row.second += t.bytes();
     }
@@ -162,6 +172,8 @@ class Facts {
       add("key heads", "num_key_value_heads");
       add("context", "max_position_embeddings");
       add("vocabulary", "vocab_size");
+      if (const auto schemes = read_stored_schemes(HfFolder(path_)))
+        rows.emplace_back("quantized", schemes->text());
       return rows;
     }
     const auto arch = source_->metadata().find("general.architecture");
@@ -262,9 +274,11 @@ std::string inspect_text(const std::filesystem::path& path, const InspectParts& 
   }
   if (parts.tensors) {
     rows = {{"tensor", "type", "shape", "bytes"}};
-    for (const auto& t : facts.source().tensors())
-      rows.push_back({quote_unless_plain(t.name), traits(t.type).name, shape_text(t.shape),
-                      std::to_string(t.bytes())});
+    for (std::size_t i = 0; i < facts.source().tensors().size(); ++i) {
+      const TensorInfo& t = facts.source().tensors()[i];
+      rows.push_back({quote_unless_plain(t.name), storage_of(facts.source(), i),
+                      shape_text(t.shape), std::to_string(t.bytes())});
+    }
     out << "\n";
     print_rows(rows, out);
   }

@@ -4,6 +4,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/quote.h"
+#include "lib/jobs/quantized_folder.h"
 
 namespace lq {
 namespace {
@@ -32,11 +33,19 @@ std::uint64_t read_bytes(const PlannedTensor& tensor, std::uint64_t rows) {
   return most * source_row_bytes(tensor);
 }
 
+/// Memory that the source needs beside what it reads into.
+std::uint64_t source_bytes(const PlannedTensor& tensor) {
+  const auto* quantized = dynamic_cast<const QuantizedFolder*>(tensor.source);
+  return quantized ? quantized->memory_to_read(tensor.source_index) : 0;
+}
+
 std::uint64_t scratch_bytes(const PlannedTensor& tensor, bool measures) {
-  if (tensor.is_copy()) return std::min(copy_step(tensor.output.type), tensor.output.bytes());
+  if (tensor.is_copy())
+    return std::min(copy_step(tensor.output.type), tensor.output.bytes()) + source_bytes(tensor);
   const std::uint64_t rows = std::min(rows_a_piece(tensor), tensor.output.rows());
   const bool decodes = tensor.source_type() != tensor.output.type;
-  return rows * tensor.output.row_bytes() + (tensor.source ? read_bytes(tensor, rows) : 0) +
+  return rows * tensor.output.row_bytes() + source_bytes(tensor) +
+         (tensor.source ? read_bytes(tensor, rows) : 0) +
          (decodes ? tensor.output.row_length() * sizeof(float) * (measures ? 2 : 1) : 0);
 }
 

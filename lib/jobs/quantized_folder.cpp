@@ -170,14 +170,27 @@ std::span<const std::byte> QuantizedFolder::data(std::size_t index) const {
   return made;
 }
 
+std::uint64_t QuantizedFolder::rows_at_a_time(std::size_t index) const {
+  const std::uint64_t of_step = entries_[index].matrix->row_step;
+  const std::uint64_t wanted = kMadeBytes / tensors_[index].row_bytes();
+  return std::min(tensors_[index].rows(), std::max<std::uint64_t>(1, wanted / of_step) * of_step);
+}
+
+std::uint64_t QuantizedFolder::memory_to_read(std::size_t index) const {
+  const StoredMatrix* of = matrix(index);
+  if (!of) return 0;
+  // The rows once more, where only some are wanted; codes, and for a group at most 8 more bytes.
+  const std::uint64_t rows = rows_at_a_time(index);
+  return rows * tensors_[index].row_bytes() + 2 * rows * of->linear.cols;
+}
+
 void QuantizedFolder::read(std::size_t index, std::uint64_t offset,
                            std::span<std::byte> into) const {
   const StoredMatrix* of = matrix(index);
   if (!of) return stored_->read(entries_[index].stored, offset, into);
   const std::uint64_t row_bytes = tensors_[index].row_bytes(), rows = of->linear.rows;
   const std::uint64_t end = offset + into.size();
-  const std::uint64_t step =
-      std::max<std::uint64_t>(1, kMadeBytes / row_bytes / of->row_step) * of->row_step;
+  const std::uint64_t step = rows_at_a_time(index);
   std::vector<std::byte> beside;  // rows that are not all asked for
   std::uint64_t first = offset / row_bytes / of->row_step * of->row_step;
   for (; first * row_bytes < end; first += step) {

@@ -37,6 +37,8 @@ class QuantizedFolder : public TensorSource {
 
   /// The tensors as they are stored.
   const SafetensorsReader& stored() const { return *stored_; }
+  /// Bytes that read() needs for a while.
+  std::uint64_t memory_to_read(std::size_t index) const;
   /// Null for a tensor that is not quantized.
   const StoredMatrix* matrix(std::size_t index) const;
 
@@ -47,6 +49,7 @@ class QuantizedFolder : public TensorSource {
     std::vector<std::size_t> parts = {};
   };
   void add(Entry entry);
+  std::uint64_t rows_at_a_time(std::size_t index) const;
 
   std::unique_ptr<SafetensorsReader> stored_;
   std::string format_;

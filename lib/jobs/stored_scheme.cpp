@@ -11,6 +11,8 @@ namespace lq {
 namespace {
 
 constexpr std::int64_t kMostGroup = 1 << 24;
+constexpr const char* kMethods[] = {"compressed-tensors", "fp8",     "gptq", "awq",
+                                    "bitsandbytes",       "modelopt"};
 
 /// Columns a group; nothing for a group of all (-1).
 std::optional<int> group_size_in(const JsonObject& config, const char* key) {
@@ -36,6 +38,8 @@ bool same_scheme(const StoredScheme& a, const StoredScheme& b) {
 }
 
 }  // namespace
+
+std::span<const char* const> quantization_methods() { return kMethods; }
 
 std::string text_of(const StoredScheme& stored) {
   const WeightScheme& scheme = stored.scheme;
@@ -132,10 +136,12 @@ void StoredSchemeParser::add_targets(const JsonObject& object, const char* key,
 }
 
 StoredSchemes StoredSchemeParser::parse(const JsonObject& config) {
-  constexpr const char* kSupported =
-      "compressed-tensors, fp8, gptq, awq, bitsandbytes and modelopt; convert the original model";
+  std::string supported;
+  for (const char* name : kMethods)
+    supported += (supported.empty() ? "" : ", ") + std::string(name);
+  supported += "; convert the original model";
   const auto method = config.string("quant_method");
-  if (!method) refuse("has no quant_method; supported are ", kSupported);
+  if (!method) refuse("has no quant_method; supported are ", supported);
   schemes_.method_ = *method;
   if (*method == "gptq") return parse_gptq(config);
   if (*method == "modelopt") return parse_modelopt(config);
@@ -148,7 +154,7 @@ StoredSchemes StoredSchemeParser::parse(const JsonObject& config) {
   else if (*method == "bitsandbytes")
     parse_bitsandbytes(config);
   else
-    refuse("quant_method is ", quote(*method), "; supported are ", kSupported);
+    refuse("quant_method is ", quote(*method), "; supported are ", supported);
   return std::move(schemes_);
 }
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,9 @@ struct StoredScheme {
   std::uint64_t block_rows = 0, block_cols = 0;  ///< with ScalesOf::block
   bool static_activations = false;               ///< activations have a scale in the checkpoint
 };
+
+/// What quant_method may be: "gptq", ...
+std::span<const char* const> quantization_methods();
 
 /// "4-bit integers with zero points, groups of 128"
 std::string text_of(const StoredScheme& stored);

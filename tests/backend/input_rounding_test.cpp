@@ -52,7 +52,7 @@ void expect_group(const ActivationRounding& r, const float* x, std::size_t n, fl
   for (std::size_t i = 0; i < n; ++i) {
     const float quotient = x[i] / scale;
     if (r.scheme == ActivationScheme::int8_token) {
-      const float step = peak / 127.5f;
+      const float step = r.scale != 0 ? r.scale : peak / 127.5f;
       y[i] = std::nearbyint(std::min(std::max(x[i] / step, -128.0f), 127.0f)) * step;
     } else if (r.scheme == ActivationScheme::fp4_group) {
       const float held = nearest_e4m3(std::min(peak / 6 * r.scale, 448.0f)) / r.scale;
@@ -75,10 +75,10 @@ std::vector<float> expected(const ActivationRounding& r, const std::vector<float
 }
 
 constexpr ActivationRounding kRoundings[] = {
-    {ActivationScheme::int8_token, 0},    {ActivationScheme::fp8_token, 0},
-    {ActivationScheme::fp8_tensor, 0},    {ActivationScheme::fp8_tensor, 0.0078125f},
-    {ActivationScheme::fp8_group, 0},     {ActivationScheme::mxfp8_group, 0},
-    {ActivationScheme::fp4_group, 672.0f}};
+    {ActivationScheme::int8_token, 0},          {ActivationScheme::int8_token, 0.0078125f},
+    {ActivationScheme::fp8_token, 0},           {ActivationScheme::fp8_tensor, 0},
+    {ActivationScheme::fp8_tensor, 0.0078125f}, {ActivationScheme::fp8_group, 0},
+    {ActivationScheme::mxfp8_group, 0},         {ActivationScheme::fp4_group, 672.0f}};
 
 std::vector<float> rounded(const kernels::KernelTable& table, const ActivationRounding& r,
                            const std::vector<float>& x) {
