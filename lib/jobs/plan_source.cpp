@@ -5,12 +5,18 @@
 #include "lib/backend/cpu_kernels.h"
 #include "lib/base/parallel.h"
 #include "lib/jobs/plan_rows.h"
+#include "lib/jobs/quantized_folder.h"
 
 namespace lq {
 namespace {
 
-/// Rows that a thread makes at a time: some 1 MB of values.
-constexpr std::uint64_t kPieceValues = 1 << 18;
+/// Rows that a thread makes at a time: some 1 MB of values, and whole words of packed rows.
+constexpr std::uint64_t kPieceValues = 1 << 18, kPieceRows = 32;
+
+/// Whether the source has the bytes already, so that nothing is to be made.
+bool lies_in_source(const PlannedTensor& tensor) {
+  return tensor.is_copy() && !dynamic_cast<const QuantizedFolder*>(tensor.source);
+}
 
 }  // namespace
 
@@ -26,7 +32,7 @@ PlanSource::PlanSource(Conversion conversion, std::string name, std::string form
 
 std::span<const std::byte> PlanSource::data(std::size_t index) const {
   const PlannedTensor& tensor = conversion_.plan.tensors[index];
-  if (tensor.is_copy()) return tensor.source->data(tensor.source_index);
+  if (lies_in_source(tensor)) return tensor.source->data(tensor.source_index);
   const std::lock_guard lock(mutex_);
   if (made_[index].empty()) made_[index] = make(index);
   return made_[index];
@@ -34,7 +40,7 @@ std::span<const std::byte> PlanSource::data(std::size_t index) const {
 
 void PlanSource::release(std::size_t index) const {
   const PlannedTensor& tensor = conversion_.plan.tensors[index];
-  if (tensor.is_copy()) return tensor.source->release(tensor.source_index);
+  if (lies_in_source(tensor)) return tensor.source->release(tensor.source_index);
   const std::lock_guard lock(mutex_);
   made_[index] = {};
 }
@@ -47,8 +53,9 @@ ActivationRounding PlanSource::activations(std::size_t index) const {
 std::vector<std::byte> PlanSource::make(std::size_t index) const {
   const PlannedTensor& tensor = conversion_.plan.tensors[index];
   const std::uint64_t rows = tensor.output.rows(), row_bytes = tensor.output.row_bytes();
-  const std::uint64_t step = std::max<std::uint64_t>(
-      1, kPieceValues / std::max<std::uint64_t>(1, tensor.output.row_length()));
+  const std::uint64_t wanted =
+      kPieceValues / std::max<std::uint64_t>(1, tensor.output.row_length());
+  const std::uint64_t step = (wanted / kPieceRows + 1) * kPieceRows;
   std::vector<std::byte> bytes(tensor.output.bytes());
   const auto n_pieces = static_cast<std::ptrdiff_t>((rows + step - 1) / step);
   parallel_for(n_pieces, threads_, [&](std::ptrdiff_t i) {
