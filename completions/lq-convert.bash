@@ -8,6 +8,15 @@ _lq_convert() {
         --color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
       esac
       words='--metadata --tensors --tokens --json --color --quiet --help --version' ;;
+    to-hf)
+      case "$prev" in
+        -o|--output) COMPREPLY=(); return ;;
+        --outtype) COMPREPLY=($(compgen -W 'auto bf16 f16 f32' -- "$cur")); return ;;
+        --max-shard-size) COMPREPLY=(); return ;;
+        -t|--threads) COMPREPLY=(); return ;;
+        --color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
+      esac
+      words='--output --outtype --max-shard-size --dry-run --threads --force --json --color --quiet --help --version' ;;
     *)
       case "$prev" in
         -o|--outfile|--output) COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -24,7 +33,7 @@ _lq_convert() {
   if [[ $cur == -* ]]; then
     COMPREPLY=($(compgen -W "$words" -- "$cur"))
   elif [[ $COMP_CWORD == 1 ]]; then
-    COMPREPLY=($(compgen -W 'inspect' -f -- "$cur"))
+    COMPREPLY=($(compgen -W 'inspect to-hf' -f -- "$cur"))
   else
     COMPREPLY=($(compgen -f -- "$cur"))
   fi

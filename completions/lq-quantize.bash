@@ -41,11 +41,12 @@ _lq_quantize() {
         --fp8) COMPREPLY=($(compgen -W 'e4m3 e5m2' -- "$cur")); return ;;
         --serve-with) COMPREPLY=(); return ;;
         --ignore) COMPREPLY=(); return ;;
+        --source-dtype) COMPREPLY=($(compgen -W 'bf16 f16 f32' -- "$cur")); return ;;
         --max-shard-size) COMPREPLY=(); return ;;
         -t|--threads) COMPREPLY=(); return ;;
         --color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
       esac
-      words='--dry-run --list --pure --tensor-type --tensor-type-file --output-tensor-type --token-embedding-type --leave-output-tensor --allow-requantize --max-fallback --override-kv --prune-layers --keep-split --part --resume --report --mem --target-size --target-bpw --save-tensor-types --imatrix --calibrate --save-imatrix --ctx --chunks --process-output --parse-special --include-weights --exclude-weights --on-missing --min-expert-tokens --format --method --group-size --scale-dtype --fp8 --double-quant --serve-with --ignore --max-shard-size --threads --force --json --color --quiet --help --version' ;;
+      words='--dry-run --list --pure --tensor-type --tensor-type-file --output-tensor-type --token-embedding-type --leave-output-tensor --allow-requantize --max-fallback --override-kv --prune-layers --keep-split --part --resume --report --mem --target-size --target-bpw --save-tensor-types --imatrix --calibrate --save-imatrix --ctx --chunks --process-output --parse-special --include-weights --exclude-weights --on-missing --min-expert-tokens --format --method --group-size --scale-dtype --fp8 --double-quant --serve-with --ignore --source-dtype --max-shard-size --threads --force --json --color --quiet --help --version' ;;
   esac
   if [[ $cur == -* ]]; then
     COMPREPLY=($(compgen -W "$words" -- "$cur"))

@@ -39,6 +39,7 @@ complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l fp
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l double-quant -d 'NF4 and FP4: store the scales as 8-bit codes, too'
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l serve-with -x -d 'end with status 4 before any work when this engine, on N GPUs, would not load the checkpoint, and name the nearest settings that work; vllm, transformers, trtllm, sglang'
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l ignore -x -d 'keep matrices whose module'\''s name holds a match of REGEX; may be repeated'
+complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l source-dtype -x -a 'bf16 f16 f32' -d 'of a GGUF file: type of the model, in which scales are computed and other tensors stored (default: bf16, or f16 or f32 when most of the file is that)'
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l max-shard-size -x -d 'largest size of a weights file (default: 5GB)'
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -s t -l threads -x -d 'threads to work with (default: the cores this process may use)'
 complete -c lq-quantize -n 'not __fish_seen_subcommand_from imatrix-merge' -l force -d 'replace output files that exist'

@@ -1,4 +1,4 @@
-// lq-convert: model folders to GGUF, and a look into models.
+// lq-convert: model folders to GGUF and back, and a look into models.
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -9,6 +9,7 @@
 #include "lib/jobs/stored_scheme.h"
 #include "tools/cli/options.h"
 #include "tools/cli/tool.h"
+#include "tools/convert_to_hf.h"
 
 namespace {
 
@@ -172,6 +173,11 @@ constexpr const char* kDescription[] = {
     "A folder may be quantized already (--list has the methods): its matrices are decoded to the "
     "values that they stand for and stored as the type asked for; those that GGUF has a type for, "
     "NVFP4 and MXFP4, are kept.",
+    "to-hf goes the other way: tensors under the names and with the rows that the model's class "
+    "has, decoded to --outtype, with config.json, generation_config.json and the tokenizer's "
+    "files. "
+    "A float file comes back with the bytes that it was made from. Weights are read back and "
+    "compared before the folder gets its name.",
 };
 constexpr lq::cli::Example kExamples[] = {
     {"lq-convert ./TinyLlama-1.1B -o tinyllama.gguf", "Convert a model, keeping its types"},
@@ -179,20 +185,22 @@ constexpr lq::cli::Example kExamples[] = {
      "Store the matrices in 8 bits"},
     {"lq-convert --dry-run ./Qwen3-0.6B", "Show what would be written"},
     {"lq-convert inspect --tensors qwen3-q8_0.gguf", "List the tensors of a file"},
+    {"lq-convert to-hf qwen3-bf16.gguf -o ./Qwen3-again", "Get a model's folder back"},
 };
-constexpr lq::cli::Command kCommands[] = {
+const lq::cli::Command kCommands[] = {
     {.name = "inspect",
      .summary = "show what is inside a GGUF file, a model folder or an importance matrix",
      .declare = declare_inspect,
      .execute = execute_inspect,
      .common = {.threads = false, .force = false}},
+    lq::tools::kToHfCommand,
 };
 
 }  // namespace
 
 int main(int argc, char** argv) {
   return lq::cli::run({.name = "lq-convert",
-                       .summary = "convert a model to GGUF, or look into one",
+                       .summary = "convert a model to GGUF and back, or look into one",
                        .description = kDescription,
                        .examples = kExamples,
                        .declare = declare,

@@ -310,7 +310,8 @@ constexpr const char* kDescription[] = {
     "not exist and parts that do not belong together are errors. An existing output is replaced "
     "only with --force, and an incomplete one never has the final name.",
     "With a scheme as TYPE (--list) a Hugging Face folder becomes another one that engines on GPUs "
-    "load: the matrices of the layers are stored as compressed-tensors says, or in the layout that "
+    "load; so does a GGUF file, with what lq-convert to-hf makes of it. The matrices of the layers "
+    "are stored as compressed-tensors says, or in the layout that "
     "--format names (NF4, FP4 and INT8 as bitsandbytes says), everything else as it is; its "
     "config.json says how, and the other files of the folder are copied. Embeddings, the output "
     "and routers of experts stay as they are, and so does what --ignore names. --format awq makes "

@@ -8,7 +8,6 @@
 
 #include "lib/base/build_info.h"
 #include "lib/base/quote.h"
-#include "lib/format/hf_directory.h"
 #include "lib/jobs/checkpoint.h"
 #include "lib/jobs/input_peaks.h"
 #include "lib/jobs/serving.h"
@@ -129,6 +128,13 @@ void declare_checkpoint(CLI::App& app, CheckpointArguments& arguments) {
       ->type_name("REGEX")
       ->take_all()
       ->group(kGroup);
+  app.add_option(
+         "--source-dtype", arguments.source_type,
+         "of a GGUF file: type of the model, in which scales are computed and other tensors "
+         "stored (default: bf16, or f16 or f32 when most of the file is that)")
+      ->type_name("TYPE")
+      ->check(cli::choice({"bf16", "f16", "f32"}))
+      ->group(kGroup);
   app.add_option("--max-shard-size", arguments.max_shard,
                  "largest size of a weights file (default: 5GB)")
       ->type_name("SIZE")
@@ -164,10 +170,12 @@ void quantize_checkpoint(const WeightScheme& scheme, const QuantizeArguments& ar
   if (arguments.output.empty())
     fail(ErrorKind::usage, "OUTPUT is required: the folder of the new checkpoint");
   const std::filesystem::path input = arguments.input;
-  if (!std::filesystem::is_directory(input))
-    fail(std::filesystem::exists(input) ? ErrorKind::unsupported : ErrorKind::file, input.string(),
-         ": is no folder; ", scheme.name, " is made of a Hugging Face model's folder");
-  const HfDirectory source(input);
+  if (scheme.measures_inputs() && std::filesystem::is_regular_file(input))
+    fail(ErrorKind::unsupported, input.string(), ": ", scheme.name,
+         " measures a Hugging Face folder; make one of it with lq-convert to-hf");
+  HfModelOptions reading;
+  if (!own.source_type.empty()) reading.type = dtype_named(own.source_type);
+  const HfModel source = open_hf_model(input, reading, context.monitor);
   CheckpointOptions options{.scheme = with_choices(scheme, own.choices), .ignore = own.ignore};
   if (own.max_shard > 0) options.max_shard_bytes = own.max_shard;
   CheckpointPlan plan = make_checkpoint_plan(source, options);

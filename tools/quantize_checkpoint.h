@@ -1,5 +1,5 @@
 #pragma once
-// `lq-quantize FOLDER OUTPUT SCHEME`: checkpoints for engines on GPUs.
+// `lq-quantize MODEL OUTPUT SCHEME`: checkpoints for engines on GPUs, of a folder or a GGUF file.
 #include <optional>
 
 #include "lib/jobs/weight_scheme.h"
@@ -13,6 +13,7 @@ struct CheckpointArguments {
   SchemeChoices choices;
   std::vector<std::string> ignore;
   std::string serve_with;       ///< "vllm:tp=4"; empty: not given
+  std::string source_type;      ///< of a GGUF file: "bf16"; empty: not given
   std::uint64_t max_shard = 0;  ///< bytes; 0: not given
 };
 

@@ -135,7 +135,7 @@ void declare_content(CLI::App& app, QuantizeArguments& arguments) {
 
 void declare_quantize(CLI::App& app, QuantizeArguments& arguments) {
   app.add_option("INPUT", arguments.input,
-                 "GGUF model to read, of a split model any part; for a scheme a Hugging Face "
+                 "GGUF model to read, of a split model any part; for a scheme also a Hugging Face "
                  "folder");
   app.add_option("OUTPUT", arguments.output,
                  "file, or for a scheme folder, to write; when left out, ggml-model-TYPE.gguf "

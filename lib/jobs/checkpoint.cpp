@@ -11,7 +11,6 @@
 #include "lib/backend/cpu_kernels.h"
 #include "lib/base/error.h"
 #include "lib/base/quote.h"
-#include "lib/io/text_file.h"
 
 namespace lq {
 namespace {
@@ -78,18 +77,19 @@ void find_fused(std::vector<PlannedModule>& modules) {
 constexpr const char* kQuantizationFiles[] = {"quantize_config.json", "hf_quant_config.json",
                                               "quant_config.json"};
 
-OrderedJson original_config(const HfDirectory& source) {
-  const auto path = source.file("config.json");
-  OrderedJson config = parse_ordered_json(read_text(path), path.string());
-  if (!config.is_object()) fail(ErrorKind::input, path.string(), ": is not a JSON object");
+OrderedJson original_config(const HfModel& source) {
+  const std::string file = source.name + ": config.json";
+  OrderedJson config = parse_ordered_json(source.config, file);
+  if (!config.is_object()) fail(ErrorKind::input, file, ": is not a JSON object");
   for (const char* key : {"quantization_config", "compression_config"})
     if (config.contains(key))
-      fail(ErrorKind::unsupported, path.string(), ": has ", key,
+      fail(ErrorKind::unsupported, file, ": has ", key,
            ": the model is quantized already; start from the original one");
-  for (const char* name : kQuantizationFiles)
-    if (const auto found = source.find_file(name))
-      fail(ErrorKind::unsupported, found->string(),
-           ": says that the model is quantized already; start from the original one");
+  for (const std::filesystem::path& file_there : source.copied)
+    for (const char* name : kQuantizationFiles)
+      if (file_there.filename() == name)
+        fail(ErrorKind::unsupported, file_there.string(),
+             ": says that the model is quantized already; start from the original one");
   return config;
 }
 
@@ -99,23 +99,6 @@ DType model_type(const CheckpointPlan& plan) {
   return DType::BF16;
 }
 
-/// What belongs to a model beside weights, their index and the configuration.
-std::vector<std::filesystem::path> other_files(const std::filesystem::path& folder) {
-  std::vector<std::filesystem::path> files;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    const std::string ending = entry.path().extension().string();
-    if (!entry.is_regular_file() || name == "config.json" || name.starts_with(".")) continue;
-    if (name.ends_with(".safetensors.index.json") || name.ends_with(".bin.index.json")) continue;
-    constexpr std::string_view kWeights[] = {".safetensors", ".bin", ".pt",      ".pth",
-                                             ".gguf",        ".h5",  ".msgpack", ".onnx"};
-    if (std::find(std::begin(kWeights), std::end(kWeights), ending) == std::end(kWeights))
-      files.push_back(entry.path());
-  }
-  std::sort(files.begin(), files.end());
-  return files;
-}
-
 std::vector<std::uint64_t> outer_first(std::vector<std::uint64_t> shape) {
   std::reverse(shape.begin(), shape.end());
   return shape;
@@ -123,7 +106,8 @@ std::vector<std::uint64_t> outer_first(std::vector<std::uint64_t> shape) {
 
 /// The entries that a module becomes.
 std::vector<SafetensorsEntry> entries_of(const CheckpointPlan& plan, const PlannedModule& module) {
-  const TensorInfo& tensor = plan.source->tensors()[module.source_index];
+  const HfModel::Tensor& source = plan.source->tensors[module.source_index];
+  const TensorInfo& tensor = source.made.output;
   std::vector<SafetensorsEntry> entries;
   for (const LinearPart& part : module.parts)
     entries.push_back(
@@ -133,23 +117,21 @@ std::vector<SafetensorsEntry> entries_of(const CheckpointPlan& plan, const Plann
     entries.push_back(
         {tensor.name, "F16", outer_first(tensor.shape), tensor.elements() * sizeof(std::uint16_t)});
   else
-    entries.push_back({tensor.name, std::string(plan.source->stored_as(module.source_index)),
-                       outer_first(tensor.shape),
-                       plan.source->raw_data(module.source_index).size()});
+    entries.push_back({tensor.name, source.stored_as, outer_first(tensor.shape), source.bytes});
   return entries;
 }
 
 /// What becomes of a tensor; `plan.ignored` gets what is a Linear and stays.
 PlannedModule plan_module(CheckpointPlan& plan, std::size_t index, std::vector<Ignored>& patterns) {
-  const HfDirectory& source = *plan.source;
-  const TensorInfo& tensor = source.tensors()[index];
+  const HfModel::Tensor& source = plan.source->tensors[index];
+  const TensorInfo& tensor = source.made.output;
   PlannedModule module{.source_index = index};
   const std::string name = is_weight(tensor) ? module_of(tensor) : tensor.name;
-  const DType type = source.is_foreign(index) ? DType::I8 : tensor.type;
+  const DType type = source.foreign ? DType::I8 : tensor.type;
   const bool is_float = type == DType::F32 || type == DType::F16 || type == DType::BF16;
   module.as_half = traits(plan.scheme.layout).others == OtherTensors::f16 && is_float;
   if (tensor.shape.size() > 2 && name.find("experts") != std::string::npos)
-    fail(ErrorKind::unsupported, source.file_of(index).string(), ": tensor ", quote(name), " ",
+    fail(ErrorKind::unsupported, source.file.string(), ": tensor ", quote(name), " ",
          shape_text(tensor.shape), " holds several experts; schemes need a tensor for each");
   if (!is_weight(tensor)) {
     module.reason = "not a matrix";
@@ -168,8 +150,8 @@ PlannedModule plan_module(CheckpointPlan& plan, std::size_t index, std::vector<I
     return module;
   }
   if (!is_float)
-    fail(ErrorKind::unsupported, source.file_of(index).string(), ": tensor ", quote(tensor.name),
-         " is stored as ", source.stored_as(index), "; expected F32, F16 or BF16");
+    fail(ErrorKind::unsupported, source.file.string(), ": tensor ", quote(tensor.name),
+         " is stored as ", source.stored_as, "; expected F32, F16 or BF16");
   module.linear = Linear{name, tensor.rows(), tensor.row_length(), type};
   return module;
 }
@@ -194,8 +176,8 @@ void plan_parts(CheckpointPlan& plan) {
     if (!module.linear) continue;
     module.linear->fused = module.fused.size() > 1;
     if (const std::string why = encoder.refuses(*module.linear); !why.empty())
-      fail(ErrorKind::unsupported, plan.source->file_of(module.source_index).string(), ": tensor ",
-           quote(plan.source->tensors()[module.source_index].name), ": ", why, "; ",
+      fail(ErrorKind::unsupported, plan.source->tensors[module.source_index].file.string(),
+           ": tensor ", quote(plan.source->info(module.source_index).name), ": ", why, "; ",
            remedy(plan.scheme, *module.linear));
     module.parts = encoder.parts(*module.linear);
   }
@@ -256,18 +238,18 @@ void CheckpointPlan::fill_files() {
   }
 }
 
-CheckpointPlan make_checkpoint_plan(const HfDirectory& source, const CheckpointOptions& options) {
+CheckpointPlan make_checkpoint_plan(const HfModel& source, const CheckpointOptions& options) {
   CheckpointPlan plan{.source = &source, .scheme = options.scheme};
   plan.max_shard_bytes = options.max_shard_bytes;
   OrderedJson config = original_config(source);
   std::vector<Ignored> patterns = compile_patterns(options.ignore);
-  for (std::size_t i = 0; i < source.tensors().size(); ++i)
+  for (std::size_t i = 0; i < source.tensors.size(); ++i)
     plan.modules.push_back(plan_module(plan, i, patterns));
   for (const Ignored& one : patterns)
     if (!one.used)
       fail(ErrorKind::usage, "--ignore ", quote(one.pattern), " matches no matrix of the model");
   if (plan.n_quantized() == 0)
-    fail(ErrorKind::unsupported, source.name(), ": has no matrix that could be quantized");
+    fail(ErrorKind::unsupported, source.name, ": has no matrix that could be quantized");
   plan.ignored.push_back("lm_head");  // also where it is the embedding: engines look for the name
   find_fused(plan.modules);
   plan_parts(plan);
@@ -279,7 +261,16 @@ CheckpointPlan make_checkpoint_plan(const HfDirectory& source, const CheckpointO
       if (config.contains(key)) config[key] = "float16";
   plan.config = config.dump(2) + "\n";
   plan.config_files = quantization_files(plan.scheme, plan.ignored);
-  plan.copied = other_files(source.directory());
+  return plan;
+}
+
+CheckpointPlan make_folder_plan(const HfModel& source, std::uint64_t max_shard_bytes) {
+  CheckpointPlan plan{.source = &source};
+  plan.max_shard_bytes = max_shard_bytes;
+  for (std::size_t i = 0; i < source.tensors.size(); ++i)
+    plan.modules.push_back({.source_index = i, .reason = "copied"});
+  plan.fill_files();
+  plan.config = source.config;
   return plan;
 }
 
@@ -287,13 +278,12 @@ std::string checkpoint_text(const CheckpointPlan& plan) {
   std::ostringstream out;
   std::size_t width = 6;
   for (const PlannedModule& module : plan.modules)
-    width = std::max(width,
-                     quote_unless_plain(plan.source->tensors()[module.source_index].name).size());
+    width = std::max(width, quote_unless_plain(plan.source->info(module.source_index).name).size());
   for (const PlannedModule& module : plan.modules) {
-    const TensorInfo& tensor = plan.source->tensors()[module.source_index];
+    const TensorInfo& tensor = plan.source->info(module.source_index);
     out << std::left << std::setw(static_cast<int>(width)) << quote_unless_plain(tensor.name)
         << "  " << shape_text(outer_first(tensor.shape)) << "  "
-        << plan.source->stored_as(module.source_index) << "  ";
+        << plan.source->tensors[module.source_index].stored_as << "  ";
     if (module.linear)
       out << plan.scheme.name << '\n';
     else
@@ -309,10 +299,10 @@ std::string checkpoint_text(const CheckpointPlan& plan) {
 OrderedJson checkpoint_json(const CheckpointPlan& plan, const std::filesystem::path& output) {
   OrderedJson tensors = OrderedJson::array();
   for (const PlannedModule& module : plan.modules) {
-    const TensorInfo& tensor = plan.source->tensors()[module.source_index];
+    const TensorInfo& tensor = plan.source->info(module.source_index);
     OrderedJson row = {{"name", tensor.name},
                        {"shape", outer_first(tensor.shape)},
-                       {"source_type", plan.source->stored_as(module.source_index)},
+                       {"source_type", plan.source->tensors[module.source_index].stored_as},
                        {"scheme", nullptr},
                        {"reason", nullptr}};
     if (module.linear)

@@ -1,6 +1,6 @@
 #pragma once
-// Quantized Hugging Face checkpoints for engines on GPUs: what a folder becomes, planned and
-// checked before anything is written.
+// Hugging Face folders that are written: quantized checkpoints for engines on GPUs, and models as
+// they are; planned and checked before anything is written.
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -9,9 +9,9 @@
 
 #include "lib/base/json.h"
 #include "lib/base/monitor.h"
-#include "lib/format/hf_directory.h"
 #include "lib/format/safetensors_writer.h"
 #include "lib/io/atomic_file.h"
+#include "lib/jobs/hf_model.h"
 #include "lib/jobs/linear_encoder.h"
 #include "lib/jobs/quantization_config.h"
 #include "lib/jobs/weight_scheme.h"
@@ -38,14 +38,13 @@ struct PlannedModule {
 };
 
 struct CheckpointPlan {
-  const HfDirectory* source;
+  const HfModel* source;
   WeightScheme scheme;
   std::vector<PlannedModule> modules;                ///< in source order
   std::vector<std::vector<SafetensorsEntry>> files;  ///< of each output file
   std::vector<std::string> ignored;                  ///< linear modules that are not quantized
-  std::vector<std::filesystem::path> copied;         ///< other files of the folder
   std::string config;                                ///< text of config.json
-  std::vector<ConfigFile> config_files;              ///< further ones
+  std::vector<ConfigFile> config_files;              ///< further ones, beside the source's files
   std::uint64_t max_shard_bytes = 0;
 
   std::vector<std::string> file_names() const;
@@ -57,10 +56,13 @@ struct CheckpointPlan {
   void fill_files();
 };
 
-/// Throws Error(unsupported) for a folder that is quantized already or a matrix that the scheme
-/// cannot hold, Error(usage) for a bad pattern or one that matches nothing, Error(input) for a
-/// folder without a usable config.json.
-CheckpointPlan make_checkpoint_plan(const HfDirectory& source, const CheckpointOptions& options);
+/// The source outlives the plan. Throws Error(unsupported) for a model that is quantized already or
+/// a matrix that the scheme cannot hold, Error(usage) for a bad pattern or one that matches
+/// nothing, Error(input) for a folder without a usable config.json.
+CheckpointPlan make_checkpoint_plan(const HfModel& source, const CheckpointOptions& options);
+
+/// The model as it is: every tensor is copied.
+CheckpointPlan make_folder_plan(const HfModel& source, std::uint64_t max_shard_bytes);
 
 /// A line a tensor, and the totals.
 std::string checkpoint_text(const CheckpointPlan& plan);
@@ -68,7 +70,7 @@ std::string checkpoint_text(const CheckpointPlan& plan);
 OrderedJson checkpoint_json(const CheckpointPlan& plan, const std::filesystem::path& output);
 
 /// Throws Error(file) when the folder `output` is there and may not be replaced (only a folder with
-/// a config.json is), or lies in the source.
+/// a config.json is), Error(usage) when the source is in it.
 void check_checkpoint_output(const CheckpointPlan& plan, const std::filesystem::path& output,
                              Existing existing);
 

@@ -14,13 +14,13 @@ constexpr std::uint64_t kSliceValues = 16 << 10;  // with what becomes of them 2
 
 [[noreturn]] void refuse_value(const CheckpointPlan& plan, const PlannedModule& module,
                                std::uint64_t element, float value) {
-  fail(ErrorKind::input, plan.source->file_of(module.source_index).string(), ": tensor ",
-       quote(plan.source->tensors()[module.source_index].name), ": element ", element, " is ",
-       value, "; weights have to be finite");
+  fail(ErrorKind::input, plan.source->tensors[module.source_index].file.string(), ": tensor ",
+       quote(plan.source->info(module.source_index).name), ": element ", element, " is ", value,
+       "; weights have to be finite");
 }
 
 std::uint64_t source_bytes(const CheckpointPlan& plan, const PlannedModule& module) {
-  return plan.source->raw_data(module.source_index).size();
+  return plan.source->tensors[module.source_index].bytes;
 }
 
 /// Rows or bytes.
@@ -109,10 +109,9 @@ std::span<const std::byte> CheckpointPass::bytes_of(const CheckpointPiece& piece
   memory.stored.resize(piece.last - piece.first);
   plan_.source->read(module.source_index, piece.first, memory.stored);
   if (!module.as_half) return memory.stored;
-  const TensorInfo& tensor = plan_.source->tensors()[module.source_index];
-  as_half(tensor.type, memory.stored,
-          plan_.source->file_of(module.source_index).string() + ": tensor " + quote(tensor.name),
-          memory);
+  const HfModel::Tensor& tensor = plan_.source->tensors[module.source_index];
+  as_half(tensor.made.output.type, memory.stored,
+          tensor.file.string() + ": tensor " + quote(tensor.made.output.name), memory);
   return memory.halves;
 }
 
@@ -141,7 +140,7 @@ LinearPart::Range range_of_piece(const CheckpointPlan& plan, const CheckpointPie
   if (module.linear)
     return module.parts[part].range_of(piece.first, piece.last, module.linear->rows);
   if (!module.as_half) return {piece.first, piece.last - piece.first};
-  const std::uint64_t bytes = traits(plan.source->tensors()[module.source_index].type).bytes;
+  const std::uint64_t bytes = traits(plan.source->info(module.source_index).type).bytes;
   return {piece.first / bytes * sizeof(std::uint16_t),
           (piece.last - piece.first) / bytes * sizeof(std::uint16_t)};
 }

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "lib/base/quote.h"
+#include "lib/format/hf_directory.h"
 #include "lib/jobs/journal.h"
 
 namespace lq {
@@ -88,7 +89,7 @@ void verify_checkpoint(const CheckpointPlan& plan, const std::filesystem::path& 
       }
     }
     if (read.value() != digests.of(piece))
-      tensors.differs(plan.source->tensors()[module.source_index].name, "what it holds");
+      tensors.differs(plan.source->info(module.source_index).name, "what it holds");
   });
 }
 

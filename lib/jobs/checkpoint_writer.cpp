@@ -325,7 +325,7 @@ std::string index_text(const CheckpointPlan& plan) {
 
 /// Everything but the weights.
 void write_other_files(const CheckpointPlan& plan, const fs::path& folder) {
-  for (const fs::path& file : plan.copied) {
+  for (const fs::path& file : plan.source->copied) {
     std::error_code error;
     fs::copy_file(file, folder / file.filename(), fs::copy_options::overwrite_existing, error);
     if (error) fail(ErrorKind::file, file.string(), ": cannot copy: ", error.message());
@@ -333,8 +333,9 @@ void write_other_files(const CheckpointPlan& plan, const fs::path& folder) {
   if (plan.files.size() > 1)
     write_text(folder / "model.safetensors.index.json", index_text(plan), Existing::replace);
   write_text(folder / "config.json", plan.config, Existing::replace);
-  for (const ConfigFile& file : plan.config_files)
-    write_text(folder / file.name, file.text, Existing::replace);
+  for (const auto* files : {&plan.source->made_files, &plan.config_files})
+    for (const ConfigFile& file : *files)
+      write_text(folder / file.name, file.text, Existing::replace);
 }
 
 /// As many as the memory limit allows.
@@ -342,7 +343,7 @@ int affordable_threads(const CheckpointPlan& plan, const CheckpointWriting& how)
   if (how.memory_limit == 0) return how.threads;
   for (int threads = how.threads; threads > 0; --threads)
     if (checkpoint_memory_bytes(plan, threads) <= how.memory_limit) return threads;
-  fail(ErrorKind::resource, plan.source->name(), ": needs ", checkpoint_memory_bytes(plan, 1),
+  fail(ErrorKind::resource, plan.source->name, ": needs ", checkpoint_memory_bytes(plan, 1),
        " bytes of memory with one thread; the limit is ", how.memory_limit);
 }
 
@@ -358,8 +359,8 @@ std::unique_ptr<Journal> open_checkpoint_journal(const CheckpointPlan& plan, con
       settings += std::to_string(i) + " " + entry.name + " " + entry.storage + "\n";
   for (const PlannedModule& module : plan.modules)
     if (module.linear) settings += std::to_string(module.linear->largest_input) + "\n";
-  auto journal = std::make_unique<Journal>(path, identity_of(settings, plan.source->files()),
-                                           how.existing == Existing::replace);
+  auto journal = std::make_unique<Journal>(
+      path, identity_of(settings, plan.source->source->files()), how.existing == Existing::replace);
   if (journal->continued())
     monitor.warning("going on where an earlier run stopped: " +
                     std::to_string(journal->finished().size()) + " matrices are done");
@@ -371,9 +372,15 @@ std::unique_ptr<Journal> open_checkpoint_journal(const CheckpointPlan& plan, con
 void check_checkpoint_output(const CheckpointPlan& plan, const fs::path& output,
                              Existing existing) {
   std::error_code error;
-  const fs::path folder = resolved(output), source = resolved(plan.source->directory());
-  if (folder == source)
-    fail(ErrorKind::usage, "output ", output.string(), " is the same folder as the input");
+  const fs::path folder = resolved(output);
+  for (const fs::path& file : plan.source->source->files()) {
+    const fs::path inside = resolved(fs::absolute(file).parent_path());
+    if (inside == folder)
+      fail(ErrorKind::usage, "output ", output.string(), " is the same folder as the input");
+    if (std::mismatch(folder.begin(), folder.end(), inside.begin(), inside.end()).first ==
+        folder.end())
+      fail(ErrorKind::usage, "output ", output.string(), " holds the input ", file.string());
+  }
   const fs::path parent = folder.parent_path();
   if (!fs::is_directory(parent, error))
     fail(ErrorKind::file, output.string(), ": the folder ", parent.string(), " does not exist");
@@ -390,7 +397,12 @@ void check_checkpoint_output(const CheckpointPlan& plan, const fs::path& output,
 std::uint64_t checkpoint_memory_bytes(const CheckpointPlan& plan, int threads) {
   const LinearEncoder encoder(plan.scheme, choose_cpu_kernels());
   // A value as it is stored, as a float, as a code and read back; more of it for scales.
-  constexpr std::uint64_t kBytesPerValue = 4 + 4 + 2 + 2;
+  std::uint64_t bytes_per_value = 4 + 4 + 2 + 2;
+  for (const HfModel::Tensor& tensor : plan.source->tensors)
+    if (!tensor.made.is_copy()) {
+      bytes_per_value += 4 + 4;  // rows that are decoded, as they were and as they become
+      break;
+    }
   std::uint64_t working = 2 * kCopyBytes, largest = 0;
   std::vector<std::uint64_t> sizes;
   for (const PlannedModule& module : plan.modules) {
@@ -403,7 +415,7 @@ std::uint64_t checkpoint_memory_bytes(const CheckpointPlan& plan, int threads) {
     }
     const std::uint64_t rows =
         std::min(linear.rows, slice_rows(linear.cols, encoder.rows_together(linear)));
-    working = std::max(working, rows * linear.cols * kBytesPerValue);
+    working = std::max(working, rows * linear.cols * bytes_per_value);
     largest = std::max(largest, chunk);
     sizes.push_back(made);
   }

@@ -14,6 +14,7 @@
 #include "lib/jobs/convert_general.h"
 #include "lib/jobs/convert_vocabulary.h"
 #include "lib/jobs/quantized_folder.h"
+#include "lib/model/row_order.h"
 
 namespace lq {
 namespace {
@@ -162,7 +163,10 @@ class TensorPlanner {
     t.source = &source_;
     t.source_index = index;
     choose_type(t);
-    t.source_row = row_order(match.rule->transform);
+    if (match.rule->rows == Dim::none)
+      reorder_vector(match.rule->transform, t);
+    else
+      t.source_row = row_order(match.rule->transform);
     if (!made_.emplace(t.output.name, tensor.name).second)
       fail(ErrorKind::input, source_.name(), ": ", made_[t.output.name], " and ", tensor.name,
            " are the same tensor");
@@ -207,14 +211,23 @@ class TensorPlanner {
 
   std::function<std::uint64_t(std::uint64_t)> row_order(Transform transform) const {
     if (transform == Transform::none) return nullptr;
-    // Within a head of d rows, pair j stands at rows j and j + d/2 and goes to 2j and 2j + 1.
     const auto d = static_cast<std::uint64_t>(shape_.head_dim);
     if (d % 2 != 0)
       fail(ErrorKind::input, config_.file, ": head_dim is ", d, "; expected an even number");
-    return [d](std::uint64_t row) {
-      const auto head = row / d, in_head = row % d;
-      return head * d + in_head % 2 * (d / 2) + in_head / 2;
-    };
+    return [d](std::uint64_t row) { return split_row_of(row, d); };
+  }
+
+  /// The biases of rows that change places do so, too. A vector is one row: its values move.
+  void reorder_vector(Transform transform, PlannedTensor& t) const {
+    const auto order = row_order(transform);
+    if (!order) return;
+    const auto& tensor = source_.tensors()[t.source_index];
+    std::vector<std::byte> bytes(tensor.bytes());
+    source_.read(t.source_index, 0, bytes);
+    std::vector<float> values(tensor.elements());
+    traits(tensor.type).decode(bytes.data(), values.data(), values.size());
+    t.source = nullptr;
+    for (std::uint64_t i = 0; i < values.size(); ++i) t.values.push_back(values[order(i)]);
   }
 
   [[noreturn]] void refuse_unknown(const std::vector<std::string>& names) const {

@@ -1,7 +1,6 @@
 #include "lib/jobs/convert_config.h"
 
 #include <cmath>
-#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <numbers>
 
@@ -12,26 +11,33 @@ namespace lq {
 namespace {
 
 constexpr int kMost = 1 << 28;
+constexpr int kMostLayersOfConfig = 16384;
 
-/// The first of several names that is there.
-std::optional<int> first_integer(const JsonObject& config,
-                                 std::initializer_list<std::string_view> keys, int most = kMost) {
-  for (const auto key : keys)
-    if (const auto value = config.integer(key, 1, most)) return static_cast<int>(*value);
-  return std::nullopt;
+std::optional<std::int64_t> named_number(const JsonObject& config, std::string_view name, int) {
+  return config.integer(name, 1, kMost);
+}
+std::optional<double> named_number(const JsonObject& config, std::string_view name, double) {
+  return config.number(name);
 }
 
-std::optional<double> first_number(const JsonObject& config,
-                                   std::initializer_list<std::string_view> keys) {
-  for (const auto key : keys)
-    if (const auto value = config.number(key)) return value;
+/// The first of a key's names that is there.
+template <class T>
+std::optional<T> find_config_number(const JsonObject& config, const ConfigKey<T>& key) {
+  for (const auto name : key.hf)
+    if (!name.empty())
+      if (const auto value = named_number(config, name, T{})) return static_cast<T>(*value);
   return std::nullopt;
 }
 
 template <class T>
-T required(const JsonObject& config, const std::optional<T>& value, const char* key) {
+T required(const JsonObject& config, const std::optional<T>& value, std::string_view key) {
   if (!value) fail(ErrorKind::input, config.where(), ": ", key, " is missing");
   return *value;
+}
+
+/// Sizes that the class has a value for, or that follow from others.
+bool may_be_absent(const ConfigKey<int>& key) {
+  return key.member == &HfConfig::n_ctx || key.member == &HfConfig::n_kv_heads;
 }
 
 /// The class named in "architectures".
@@ -55,14 +61,10 @@ HfMatch find_class(const JsonObject& config) {
 }
 
 void read_head_shape(const JsonObject& c, const ConfigDefaults& defaults, HfConfig& h) {
-  h.n_heads = required(c, first_integer(c, {"num_attention_heads", "n_head", "n_heads"}),
-                       "num_attention_heads");
-  const auto n_kv = first_integer(c, {"num_key_value_heads", "n_kv_heads"});
   const bool said_null = c.has("num_key_value_heads");
-  h.n_kv_heads = n_kv                                    ? *n_kv
-                 : defaults.n_kv_heads > 0 && !said_null ? defaults.n_kv_heads
-                                                         : h.n_heads;
-  h.head_dim = first_integer(c, {"head_dim"});
+  if (h.n_kv_heads == 0)
+    h.n_kv_heads = defaults.n_kv_heads > 0 && !said_null ? defaults.n_kv_heads : h.n_heads;
+  if (const auto dim = c.integer(kHeadDimName, 1, kMost)) h.head_dim = static_cast<int>(*dim);
   if (!h.head_dim && defaults.head_dim > 0) h.head_dim = defaults.head_dim;
   if (!h.head_dim && h.n_embd % h.n_heads != 0)
     fail(ErrorKind::input, c.where(), ": num_attention_heads is ", h.n_heads,
@@ -72,11 +74,9 @@ void read_head_shape(const JsonObject& c, const ConfigDefaults& defaults, HfConf
 
 RopeFrequencyScaling read_frequency_scaling(const JsonObject& rope) {
   RopeFrequencyScaling s;
-  s.factor = rope.number("factor").value_or(s.factor);
-  s.low = rope.number("low_freq_factor").value_or(s.low);
-  s.high = rope.number("high_freq_factor").value_or(s.high);
-  s.original_context =
-      rope.integer("original_max_position_embeddings", 1, kMost).value_or(s.original_context);
+  for (const auto& key : kFrequencyScalingKeys)
+    s.*key.member = rope.number(key.hf).value_or(s.*key.member);
+  s.original_context = rope.integer(kOriginalContext, 1, kMost).value_or(s.original_context);
   if (!(s.factor > 0) || !(s.low > 0) || !(s.high > s.low))
     fail(ErrorKind::input, rope.where(), ": factor ", s.factor, ", low_freq_factor ", s.low,
          ", high_freq_factor ", s.high, "; expected positive numbers, the last the largest");
@@ -87,7 +87,7 @@ void read_rope(const JsonObject& c, const ConfigDefaults& defaults, HfConfig& h)
   auto rope = c.object("rope_parameters");
   if (rope.empty()) rope = c.object("rope_scaling");
   auto theta = rope.number("rope_theta");
-  if (!theta) theta = first_number(c, {"rope_theta", "global_rope_theta", "rotary_emb_base"});
+  if (!theta) theta = find_config_number(c, kThetaKey);
   h.rope_theta = theta.value_or(defaults.rope_theta);
   if (!(h.rope_theta > 0))
     fail(ErrorKind::input, c.where(), ": rope_theta is ", h.rope_theta,
@@ -143,19 +143,19 @@ HfConfig read_hf_config(const HfFolder& folder, Monitor& monitor) {
   HfConfig h;
   h.arch = match.arch;
   h.file = c.where();
-  h.n_layers = required(
-      c, first_integer(c, {"num_hidden_layers", "n_layers", "n_layer", "num_layers"}, 16384),
-      "num_hidden_layers");
-  h.n_ctx =
-      first_integer(c, {"max_position_embeddings", "n_ctx", "n_positions", "max_sequence_length"})
-          .value_or(defaults.context_length);
-  h.n_embd = required(c, first_integer(c, {"hidden_size", "n_embd", "dim"}), "hidden_size");
-  h.n_ff = required(c, first_integer(c, {"intermediate_size", "n_inner", "hidden_dim"}),
-                    "intermediate_size");
-  h.n_vocab = required(c, first_integer(c, {"vocab_size"}), "vocab_size");
+  h.n_ctx = defaults.context_length;
+  for (const auto& key : kSizeKeys) {
+    const auto size = find_config_number(c, key);
+    if (!may_be_absent(key)) required(c, size, key.hf[0]);
+    if (size) h.*key.member = *size;
+  }
+  if (h.n_layers > kMostLayersOfConfig)
+    fail(ErrorKind::input, c.where(), ": ", kSizeKeys[0].hf[0], " is ", h.n_layers,
+         "; expected an integer from 1 to ", kMostLayersOfConfig);
+  h.n_vocab = required(c, find_config_number(c, kVocabularyKey), kVocabularyKey.hf[0]);
   read_head_shape(c, defaults, h);
   read_rope(c, defaults, h);
-  h.rms_eps = first_number(c, {"rms_norm_eps", "norm_eps"}).value_or(defaults.rms_eps);
+  h.rms_eps = find_config_number(c, kEpsKey).value_or(defaults.rms_eps);
   check_limits_of_the_format(c, h, monitor);
   return h;
 }
@@ -168,27 +168,20 @@ void add_parameters(const HfConfig& h, std::uint32_t file_type, Metadata& metada
   const auto f32 = [&](std::string_view name, double value) {
     metadata.set(prefix + std::string(name), Value::of_f32(value));
   };
-  u32("block_count", h.n_layers);
-  u32("context_length", h.n_ctx);
-  u32("embedding_length", h.n_embd);
-  u32("feed_forward_length", h.n_ff);
-  u32("attention.head_count", h.n_heads);
-  u32("attention.head_count_kv", h.n_kv_heads);
+  for (const auto& key : kSizeKeys) u32(key.gguf, h.*key.member);
   if (h.linear_rope_factor) {
-    metadata.set(prefix + "rope.scaling.type", Value::of_string("linear"));
-    f32("rope.scaling.factor", *h.linear_rope_factor);
+    metadata.set(prefix + std::string(kRopeTypeKey), Value::of_string("linear"));
+    f32(kRopeFactorKey, *h.linear_rope_factor);
   }
-  f32("rope.freq_base", h.rope_theta);
-  f32("attention.layer_norm_rms_epsilon", h.rms_eps);
-  if (h.head_dim) {
-    u32("attention.key_length", *h.head_dim);
-    u32("attention.value_length", *h.head_dim);
-  }
+  f32(kThetaKey.gguf, h.rope_theta);
+  f32(kEpsKey.gguf, h.rms_eps);
+  if (h.head_dim)
+    for (const auto key : kHeadDimKeys) u32(key, *h.head_dim);
   metadata.set("general.file_type", Value::of_u32(file_type));
   for (const auto key : h.arch->extra_keys) {
     switch (key) {
       case ExtraKey::vocab_size:
-        u32("vocab_size", h.n_vocab);
+        u32(kVocabularyKey.gguf, h.n_vocab);
         break;
       case ExtraKey::rope_dimension_count:
         u32("rope.dimension_count", h.rope_dimensions());

@@ -1,7 +1,6 @@
 #include "lib/jobs/convert_general.h"
 
 #include <algorithm>
-#include <array>
 #include <nlohmann/json.hpp>
 
 #include "lib/base/error.h"
@@ -10,12 +9,6 @@
 
 namespace lq {
 namespace {
-
-/// A text key and the members of a model card that may hold it, in order of preference.
-struct TextField {
-  const char* key;  ///< after "general."
-  std::array<const char*, 3> card;
-};
 
 /// In the order in which they are written.
 constexpr TextField kTextFields[] = {
@@ -41,12 +34,7 @@ constexpr TextField kTextFields[] = {
     {"source.repo_url", {"repo_url", "model_repo_url"}},
 };
 
-enum class Kind { text, integer, real };
-struct SamplingField {
-  const char* key;      ///< after "general.sampling."
-  const char* hf_name;  ///< in generation_config.json
-  Kind kind;
-};
+using Kind = SamplingField::Kind;
 constexpr SamplingField kSampling[] = {
     {"sequence", "sequence", Kind::text},
     {"top_k", "top_k", Kind::integer},
@@ -290,6 +278,9 @@ class General {
 };
 
 }  // namespace
+
+std::span<const TextField> text_fields() { return kTextFields; }
+std::span<const SamplingField> sampling_fields() { return kSampling; }
 
 FileNameParts add_general(const HfFolder& folder, const GeneralOptions& options, Metadata& metadata,
                           Monitor& monitor) {

@@ -1,7 +1,9 @@
 #pragma once
 // The general.* keys: who made a model, what it is called, under which licence it is.
+#include <array>
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 
 #include "lib/base/monitor.h"
@@ -10,6 +12,22 @@
 #include "lib/jobs/convert_model_id.h"
 
 namespace lq {
+
+/// A text key and the members of a model card that may hold it, in order of preference.
+struct TextField {
+  const char* key;  ///< after "general."
+  std::array<const char*, 3> card;
+};
+std::span<const TextField> text_fields();
+
+/// A setting for choosing tokens.
+struct SamplingField {
+  enum class Kind { text, integer, real };
+  const char* key;      ///< after "general.sampling."
+  const char* hf_name;  ///< in generation_config.json
+  Kind kind;
+};
+std::span<const SamplingField> sampling_fields();
 
 struct GeneralOptions {
   std::string name;                 ///< overrides the name; empty: not given

@@ -1,4 +1,6 @@
 // Which pre-tokenizer a checkpoint has: by its definition, else by what it does to a fixed text.
+#include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -13,6 +15,10 @@
 
 namespace lq {
 namespace {
+
+// What parts without a pattern of their own split by.
+constexpr std::string_view kDigit = "\\p{N}", kDigits = "\\p{N}+",
+                           kPunctuation = R"(\p{P}|[!-/:-@\[-`{-~])";
 
 /// The pre-tokenizer, taken apart.
 struct Definition {
@@ -57,10 +63,9 @@ void read_part(const JsonObject& part, int depth, Definition& d) {
   } else if (type == "Split") {
     read_split(part, d);
   } else if (type == "Digits") {
-    d.patterns.emplace_back(part.boolean("individual_digits").value_or(false) ? "\\p{N}"
-                                                                              : "\\p{N}+");
+    d.patterns.emplace_back(part.boolean("individual_digits").value_or(false) ? kDigit : kDigits);
   } else if (type == "Punctuation" && part.string("behavior").value_or("Isolated") == "Isolated") {
-    d.patterns.emplace_back(R"(\p{P}|[!-/:-@\[-`{-~])");
+    d.patterns.emplace_back(kPunctuation);
   } else if (type == "ByteLevel") {
     if (part.boolean("use_regex").value_or(true))
       d.patterns.emplace_back(tokenizer_keys::kByteLevelPattern);
@@ -141,6 +146,41 @@ constexpr KnownHash kKnownHashes[] = {
 #undef LQ_PRE_HASH
 };
 
+/// \x{HEX} of characters outside ASCII as these characters: models have them so.
+std::string spelled_out(std::string_view pattern) {
+  std::string out;
+  for (std::size_t at = 0; at < pattern.size();) {
+    std::uint32_t code_point = 0;
+    const auto begin = pattern.substr(at).starts_with("\\x{") ? at + 3 : pattern.npos;
+    const auto end = begin == pattern.npos ? begin : pattern.find('}', begin);
+    const auto digits =
+        end == pattern.npos ? std::string_view() : pattern.substr(begin, end - begin);
+    const auto parsed =
+        std::from_chars(digits.data(), digits.data() + digits.size(), code_point, 16);
+    const bool whole = !digits.empty() && parsed.ptr == digits.data() + digits.size();
+    if (whole && code_point >= 0x80 && code_point < 0xD800) {
+      append_utf8(static_cast<char32_t>(code_point), out);
+      at = end + 1;
+    } else if (whole && code_point > 0xDFFF && code_point <= 0x10FFFF) {
+      append_utf8(static_cast<char32_t>(code_point), out);
+      at = end + 1;
+    } else {
+      out += pattern[at++];
+    }
+  }
+  return out;
+}
+
+OrderedJson part_of_pattern(const std::string& pattern, bool removes) {
+  if (pattern == kDigit || pattern == kDigits)
+    return {{"type", "Digits"}, {"individual_digits", pattern == kDigit}};
+  if (pattern == kPunctuation) return {{"type", "Punctuation"}, {"behavior", "Isolated"}};
+  return {{"type", "Split"},
+          {"pattern", {{"Regex", spelled_out(pattern)}}},
+          {"behavior", removes ? "Removed" : "Isolated"},
+          {"invert", removes}};
+}
+
 /// The name that the table has for these ids, or an empty one.
 std::string_view known_name(std::span<const TokenId> ids) {
   std::string list = "[";
@@ -192,6 +232,27 @@ std::optional<std::string> pre_of_probe(const Metadata& metadata) {
     if (const auto name = known_name(plain); !name.empty()) return std::string(name);
   }
   return std::nullopt;
+}
+
+OrderedJson definition_of_patterns(std::span<const std::string> patterns, std::string_view pre,
+                                   bool add_prefix_space) {
+  const bool removes = std::any_of(std::begin(kNameRules), std::end(kNameRules),
+                                   [&](const NameRule& r) { return r.name == pre && r.removed; });
+  OrderedJson parts = OrderedJson::array();
+  bool use_regex = false;
+  for (const std::string& pattern : patterns) {
+    // Groups from the right and scripts are said in ways of our own.
+    if (use_regex || pattern.starts_with('@') || pattern.find("\\p{sc:") != pattern.npos)
+      return nullptr;
+    use_regex = pattern == tokenizer_keys::kByteLevelPattern;
+    if (!use_regex) parts.push_back(part_of_pattern(pattern, removes));
+  }
+  parts.push_back({{"type", "ByteLevel"},
+                   {"add_prefix_space", add_prefix_space},
+                   {"trim_offsets", true},
+                   {"use_regex", use_regex}});
+  if (parts.size() == 1) return parts[0];
+  return {{"type", "Sequence"}, {"pretokenizers", parts}};
 }
 
 std::vector<std::string> patterns_of_definition(const JsonObject& tokenizer) {

@@ -12,11 +12,8 @@
 namespace lq {
 namespace {
 
-/// What a key calls a type of token; types without a key are only warned about.
-struct TypeKey {
-  std::string_view type, key;
-};
-constexpr TypeKey kIdKeys[] = {
+/// Types without a key are only warned about.
+constexpr SpecialTokenKey kIdKeys[] = {
     {"bos", "bos"},       {"eos", "eos"},       {"unk", "unknown"},   {"sep", "seperator"},
     {"pad", "padding"},   {"mask", "mask"},     {"eot", "eot"},       {"eom", "eom"},
     {"prefix", "prefix"}, {"suffix", "suffix"}, {"middle", "middle"},
@@ -366,6 +363,8 @@ std::vector<std::string> merges_of_text(const HfFolder& folder, const std::strin
 }
 
 }  // namespace
+
+std::span<const SpecialTokenKey> special_token_keys() { return kIdKeys; }
 
 void add_special_tokens(const HfFolder& folder, const SpecialOptions& options, Metadata& metadata,
                         Monitor& monitor) {

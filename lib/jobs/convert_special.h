@@ -3,7 +3,9 @@
 // by the reference converter's rules.
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lib/base/monitor.h"
@@ -20,6 +22,12 @@ struct SpecialOptions {
   /// Ids known beforehand: set after those that the files give, unless they give them.
   std::vector<std::pair<std::string, std::uint32_t>> known;
 };
+
+/// What the keys call a type of token: tokenizer.ggml.<key>_token_id.
+struct SpecialTokenKey {
+  std::string_view type, key;
+};
+std::span<const SpecialTokenKey> special_token_keys();
 
 /// Appends (or replaces in place) the keys.
 void add_special_tokens(const HfFolder& folder, const SpecialOptions& options, Metadata& metadata,

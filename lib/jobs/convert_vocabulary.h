@@ -2,7 +2,9 @@
 // The tokenizer keys: from tokenizer.model, tokenizer.json, or vocab.json with merges.txt.
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "lib/base/monitor.h"
 #include "lib/format/metadata.h"
@@ -34,6 +36,12 @@ std::optional<std::string> pre_of_probe(const Metadata& metadata);
 /// Regular expressions that do what the pre_tokenizer of tokenizer.json does. Throws
 /// Error(unsupported) that names the part that has none.
 std::vector<std::string> patterns_of_definition(const JsonObject& tokenizer);
+
+/// Its inverse: a pre_tokenizer that splits by these patterns (of a row of pretokenizers.def, or
+/// what patterns_of_definition() gave), for byte-level vocabularies. `pre` is the name in
+/// tokenizer.ggml.pre. Null when it cannot be said.
+OrderedJson definition_of_patterns(std::span<const std::string> patterns, std::string_view pre,
+                                   bool add_prefix_space);
 
 /// Appends our own keys (lib/text/tokenizer_keys.h) where the standard ones do not suffice.
 /// `sentencepiece` may be null. `own_patterns`: no known pre-tokenizer fits.

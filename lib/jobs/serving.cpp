@@ -260,7 +260,7 @@ ServedModel served_model(const CheckpointPlan& plan) {
           {module.linear->module, module.linear->rows, module.linear->cols, true});
       continue;
     }
-    const TensorInfo& tensor = plan.source->tensors()[module.source_index];
+    const TensorInfo& tensor = plan.source->info(module.source_index);
     if (module.reason.starts_with("--ignore"))
       model.modules.push_back({tensor.name.substr(0, tensor.name.rfind('.')), tensor.rows(),
                                tensor.row_length(), false});
@@ -320,7 +320,7 @@ void check_serving(const ServeTarget& target, const CheckpointPlan& plan) {
   std::string text;
   for (const std::string& problem : problems) text += (text.empty() ? "" : "; ") + problem;
   const std::string nearest = nearest_served(target, plan.scheme, model);
-  fail(ErrorKind::unsupported, plan.source->name(), ": ", target.engine->version,
+  fail(ErrorKind::unsupported, plan.source->name, ": ", target.engine->version,
        " would not serve this checkpoint: ", text,
        nearest.empty() ? "; no scheme works with these settings" : "; the nearest that works: ",
        nearest);

@@ -10,6 +10,7 @@
 
 #include "lib/io/text_file.h"
 #include "lib/jobs/convert.h"
+#include "lib/jobs/restore_tokenizer.h"
 #include "lib/text/tokenizer.h"
 #include "tests/support/places.h"
 #include "tests/support/temp_dir.h"
@@ -92,6 +93,46 @@ TEST_CASE("SentencePiece models: pieces, scores and ids are the package's") {
       const auto ids = ours->encode(text, {.add_special = false, .parse_special = false});
       equal += std::vector<int>(ids.begin(), ids.end()) == theirs.EncodeAsIds(text);
     }
+    CHECK(equal == texts.size());
+  }
+}
+
+TEST_CASE("tokenizer.model that comes back from GGUF is one that the package takes, and the same") {
+  const char* const kVariants[] = {
+      "--remove_extra_whitespaces=false",
+      "--remove_extra_whitespaces=true",
+      "--remove_extra_whitespaces=false --add_dummy_prefix=false",
+      "--remove_extra_whitespaces=false --control_symbols=<mask> --split_digits=true",
+      "--remove_extra_whitespaces=false --bos_piece=<begin> --eos_piece=<end> --unk_id=2 --bos_id=0"
+      " --eos_id=1",
+  };
+  const std::vector<std::string> texts = strings();
+  for (const char* variant : kVariants) {
+    CAPTURE(variant);
+    const test::TempDir dir;
+    const auto path = train(dir, variant);
+    sentencepiece::SentencePieceProcessor theirs, restored;
+    REQUIRE(theirs.Load(path.string()).ok());
+    Monitor monitor;
+    auto metadata = plan_conversion({.input = path, .vocab_only = true}, monitor).plan.metadata;
+    metadata.set("llama.context_length", Value::of_u32(512));
+    std::string model;
+    for (const auto& file :
+         restored_tokenizer(metadata, *find_arch("llama"), theirs.GetPieceSize(), monitor))
+      if (file.name == "tokenizer.model") model = file.text;
+    REQUIRE(restored.LoadFromSerializedProto(model).ok());
+    REQUIRE(restored.GetPieceSize() == theirs.GetPieceSize());
+    for (int id = 0; id < theirs.GetPieceSize(); ++id) {
+      CHECK(restored.IdToPiece(id) == theirs.IdToPiece(id));
+      CHECK(restored.GetScore(id) == theirs.GetScore(id));
+      CHECK(restored.IsControl(id) == theirs.IsControl(id));
+      CHECK(restored.IsUnknown(id) == theirs.IsUnknown(id));
+      CHECK(restored.IsByte(id) == theirs.IsByte(id));
+    }
+    CHECK(restored.unk_id() == theirs.unk_id());
+    std::size_t equal = 0;
+    for (const std::string& text : texts)
+      equal += restored.EncodeAsIds(text) == theirs.EncodeAsIds(text);
     CHECK(equal == texts.size());
   }
 }
