@@ -68,22 +68,30 @@ struct Chunk {
   }
 };
 
+/// Row by row: blocks of 128 columns by themselves would go through memory in large steps.
 void encode_blocks(const Chunk& c) {
-  std::uint8_t* codes = c.rows_of(0, c.linear.cols);
+  const std::uint64_t n_blocks = up_to_multiple(c.cols(), kBlock);
+  const auto for_each_block = [&](const auto& body) {
+    for (std::uint64_t r = 0; r < c.n_rows(); ++r)
+      for (std::size_t b = 0; b < n_blocks; ++b)
+        body(r, b, std::min<std::size_t>(kBlock, c.cols() - b * kBlock));
+  };
+  std::vector<float> scales(static_cast<std::size_t>(n_blocks));  // largest magnitudes at first
+  for_each_block([&](std::uint64_t r, std::size_t b, std::size_t n) {
+    scales[b] = std::max(scales[b], c.kernels.largest_magnitude(c.row(r) + b * kBlock, n));
+  });
   const DType scale_type = c.scheme.scales_for(c.linear.type);
-  std::byte* scale_out = c.parts[1].data() + (c.first - c.origin) / kBlock *
-                                                 up_to_multiple(c.cols(), kBlock) *
-                                                 traits(scale_type).bytes;
-  for (std::size_t at = 0; at < c.cols(); at += kBlock) {
-    const std::size_t n = std::min<std::size_t>(kBlock, c.cols() - at);
-    float largest = 0;
-    for (std::uint64_t r = 0; r < c.n_rows(); ++r)
-      largest = std::max(largest, c.kernels.largest_magnitude(c.row(r) + at, n));
-    const float scale = c.float8_scale(largest);
+  std::byte* scale_out =
+      c.parts[1].data() + (c.first - c.origin) / kBlock * n_blocks * traits(scale_type).bytes;
+  for (float& scale : scales) {
+    scale = c.float8_scale(scale);
     scale_out = store_scale(scale_type, scale, scale_out);
-    for (std::uint64_t r = 0; r < c.n_rows(); ++r)
-      c.float8()(c.row(r) + at, n, scale, codes + r * c.linear.cols + at);
   }
+  std::uint8_t* codes = c.rows_of(0, c.linear.cols);
+  for_each_block([&](std::uint64_t r, std::size_t b, std::size_t n) {
+    const std::size_t at = b * kBlock;
+    c.float8()(c.row(r) + at, n, scales[b], codes + r * c.linear.cols + at);
+  });
 }
 
 void encode_float8(const Chunk& c) {

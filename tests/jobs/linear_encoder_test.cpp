@@ -228,7 +228,7 @@ TEST_CASE("scales of activations are those of weights with the same largest magn
         .decode(bytes.data(), &scale, 1);
     return scale;
   };
-  CHECK(input_scale("FP8_STATIC", {}) == 0x1.c8p-6f);  // 12.5 / 448 with 8 significant bits
+  CHECK(input_scale("FP8_STATIC", {}) == 0x1.cap-6f);  // 12.5 / 448 with 8 significant bits
   CHECK(input_scale("FP8_STATIC", {.format = "fp8"}) == 12.5f / 448);
   CHECK(input_scale("W8A8_STATIC", {}) == 0x1.92p-4f);  // 12.5 / 127.5
   CHECK(input_scale("NVFP4", {}) == 215);               // 1 / 12.5 rounded, times 2688, rounded
