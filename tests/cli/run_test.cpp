@@ -219,8 +219,9 @@ TEST_CASE("lq-run: models that are none, and devices that are not there") {
     return run.err;
   };
   CHECK(holds(said(3, (dir / "missing.gguf").string()), "missing.gguf: cannot open"));
-  CHECK(holds(said(4, lq::test::testdata("models/lq-demo")), "make one with lq-convert"));
-  CHECK(holds(said(4, dir.path().string()), "is a folder without a model"));
+  CHECK(holds(said(4, dir.path().string()), "has no config.json"));
+  CHECK(holds(said(4, lq::test::testdata("models/lq-demo/model.safetensors")),
+              "lq-convert makes a GGUF file"));
   CHECK(holds(said(4, dir.write("text.gguf", "Hello, world, I am no model").string()),
               "text.gguf: "));
   const auto file = dir.write("tiny.gguf", tiny_llama().build()).string();

@@ -5,6 +5,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -108,6 +110,34 @@ TEST_CASE("quantized folders have the values that numpy reads") {
   });
   CHECK(n == static_cast<int>(expected.size()));
   MESSAGE(n << " folders");
+}
+
+TEST_CASE("matrices of E5M2 have the values that the format's definition gives") {
+  const TempDir dir;
+  test::write_quantized(test::checkpoint("llama3"),
+                        {"e5m2", "FP8", {.format = "fp8", .float8 = "e5m2"}}, dir / "q");
+  const auto folder = open_quantized(dir / "q");
+  const HfDirectory stored(dir / "q");
+  const std::size_t at = *folder->find("model.layers.0.mlp.up_proj.weight");
+  const auto codes = stored.raw_data(*stored.find("model.layers.0.mlp.up_proj.weight"));
+  float scale = 0;
+  std::memcpy(&scale,
+              stored.raw_data(*stored.find("model.layers.0.mlp.up_proj.weight_scale")).data(),
+              sizeof scale);
+  std::vector<float> values(codes.size());
+  REQUIRE(folder->tensors()[at].type == DType::F32);
+  std::memcpy(values.data(), folder->data(at).data(), values.size() * sizeof(float));
+  int differ = 0, other = 0;
+  for (std::size_t i = 0; i < codes.size(); ++i) {
+    const int code = std::to_integer<int>(codes[i]), exponent = code >> 2 & 31, mantissa = code & 3;
+    const double magnitude =
+        exponent == 0 ? std::ldexp(mantissa, -16) : std::ldexp(4 + mantissa, exponent - 17);
+    const float value = static_cast<float>(code & 128 ? -magnitude : magnitude) * scale;
+    differ += value != values[i];
+    other += value != 0;
+  }
+  CHECK(differ == 0);
+  CHECK(other > 1000);
 }
 
 TEST_CASE("quantized folders are converted to the reference's bytes") {

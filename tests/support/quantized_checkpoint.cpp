@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "lib/base/random.h"
-#include "lib/format/hf_directory.h"
 #include "lib/format/safetensors_writer.h"
 #include "lib/io/text_file.h"
 #include "lib/jobs/checkpoint.h"
@@ -68,11 +67,11 @@ const QuantizedCase& quantized_case(std::string_view name) {
 
 void write_quantized(const std::filesystem::path& checkpoint, const QuantizedCase& how,
                      const std::filesystem::path& folder) {
-  const HfDirectory source(checkpoint);
+  Monitor monitor;
+  const HfModel source = open_hf_model(checkpoint, {}, monitor);
   CheckpointOptions options;
   options.scheme = with_choices(*find_weight_scheme(how.scheme), how.choices);
   CheckpointPlan plan = make_checkpoint_plan(source, options);
-  Monitor monitor;
   write_checkpoint(plan, folder, {}, monitor);
 }
 
