@@ -18,7 +18,8 @@ namespace {
 
 using kernels::KernelTable;
 
-constexpr std::size_t kRowLength = 2048, kRows = 64;  // four panels: one token takes so many together
+constexpr std::size_t kRowLength = 2048,
+                      kRows = 64;  // four panels: one token takes so many together
 constexpr double kSampleSeconds = 0.02;
 
 std::int64_t thread_time_ns() {
