@@ -1,6 +1,7 @@
 #include "lib/jobs/plan_source.h"
 
 #include <cstring>
+#include <utility>
 
 #include "lib/backend/cpu_kernels.h"
 #include "lib/base/parallel.h"
@@ -40,9 +41,9 @@ std::span<const std::byte> PlanSource::data(std::size_t index) const {
 
 void PlanSource::release(std::size_t index) const {
   const PlannedTensor& tensor = conversion_.plan.tensors[index];
-  if (lies_in_source(tensor)) return tensor.source->release(tensor.source_index);
+  if (tensor.source) tensor.source->release(tensor.source_index);
   const std::lock_guard lock(mutex_);
-  made_[index] = {};
+  if (!made_[index].empty()) spare_ = std::exchange(made_[index], std::vector<std::byte>());
 }
 
 ActivationRounding PlanSource::activations(std::size_t index) const {
@@ -56,7 +57,8 @@ std::vector<std::byte> PlanSource::make(std::size_t index) const {
   const std::uint64_t wanted =
       kPieceValues / std::max<std::uint64_t>(1, tensor.output.row_length());
   const std::uint64_t step = (wanted / kPieceRows + 1) * kPieceRows;
-  std::vector<std::byte> bytes(tensor.output.bytes());
+  std::vector<std::byte> bytes = std::exchange(spare_, std::vector<std::byte>());
+  bytes.resize(tensor.output.bytes());
   const auto n_pieces = static_cast<std::ptrdiff_t>((rows + step - 1) / step);
   parallel_for(n_pieces, threads_, [&](std::ptrdiff_t i) {
     Scratch scratch{choose_cpu_kernels(), {}, {}, {}, {}};

@@ -37,6 +37,7 @@ class PlanSource : public TensorSource {
   std::vector<TensorInfo> tensors_;
   mutable std::mutex mutex_;
   mutable std::vector<std::vector<std::byte>> made_;  ///< by tensor; empty: not made
+  mutable std::vector<std::byte> spare_;  ///< memory of one that was released, for the next
 };
 
 /// Opens what lq-run can run: a GGUF file, or a Hugging Face folder, quantized or not, whose

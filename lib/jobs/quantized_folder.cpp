@@ -215,7 +215,7 @@ void QuantizedFolder::release(std::size_t index) const {
   if (!matrix(index)) return stored_->release(entries_[index].stored);
   for (const std::size_t part : entries_[index].parts) stored_->release(part);
   const std::lock_guard lock(mutex_);
-  made_[index] = {};
+  made_[index] = std::vector<std::byte>();  // = {} would keep the memory
 }
 
 }  // namespace lq
