@@ -33,9 +33,12 @@ bin=${LQ_BIN-$root/build/tools}
 bin=${bin:+$bin/}
 text=${TEXT:-$here/val.txt} context=${CONTEXT:-512} chunks=${CHUNKS:-0} options=${OPTIONS---exact}
 types=${TYPES-Q8_0 Q6_K Q5_K_M Q5_K_S Q5_1 Q5_0 Q4_K_M Q4_K_S Q4_1 Q4_0 IQ4_NL IQ4_XS Q3_K_L Q3_K_M Q3_K_S IQ3_M IQ3_S Q2_K TQ2_0 TQ1_0}
-# Options after a comma.
-schemes=${SCHEMES-W8A16 W4A16 W4A16,--method,mse W4A16,--method,hqq W4A16_ASYM W4A16_ASYM,--method,mse W4A16_ASYM,--method,hqq \
-W4A16,--format,gptq W4A16_ASYM,--format,awq W3A16 W2A16 W8A8 W4AFP8 FP8 FP8_DYNAMIC FP8_BLOCK NVFP4A16 MXFP4A16 MXFP8 NF4 FP4 INT8}
+# Options after a comma. Groups of 32: the small model's rows of 704 values are not whole groups of 128.
+schemes=${SCHEMES-W8A16,--group-size,32 W8A16,--group-size,channel W4A16,--group-size,32 W4A16,--group-size,64 \
+W4A16,--group-size,32,--method,mse W4A16,--group-size,32,--method,hqq W4A16_ASYM,--group-size,32 \
+W4A16_ASYM,--group-size,32,--method,mse W4A16_ASYM,--group-size,32,--method,hqq W4A16,--group-size,32,--format,gptq \
+W4A16_ASYM,--group-size,32,--format,awq W3A16,--group-size,32 W2A16,--group-size,32 W8A8 W4AFP8,--group-size,32 FP8 FP8_DYNAMIC \
+FP8_BLOCK NVFP4A16 MXFP4A16 MXFP8 NF4 NF4,--double-quant FP4 INT8}
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -94,7 +97,7 @@ else
   measure "$reference"
   for type in $types; do quantize "$type" "$reference" "$work/$type.gguf" "$type"; done
   for scheme in $schemes; do
-    name=$(echo "$scheme" | sed 's/,--[a-z-]*,/-/g')
+    name=$(echo "$scheme" | sed 's/,--[a-z-]*,/-/g; s/,--/-/g')
     # shellcheck disable=SC2046
     quantize "$name" "$checkpoint" "$work/$name" $(echo "$scheme" | tr , ' ')
   done
