@@ -190,7 +190,8 @@ TEST_CASE("a damaged file of log-probabilities is refused or read, whatever was 
   CHECK(holds(input_error([&] { BaseLogits base(dir / "other.logits"); }), "'_logits_'"));
   // Sizes whose product does not fit in 64 bits.
   std::string huge = content;
-  for (const std::size_t at : {8, 12, 16}) std::memcpy(huge.data() + at, "\xff\xff\xff\x7f", 4);
+  for (const std::size_t at : std::initializer_list<std::size_t>{8, 12, 16})
+    std::memcpy(huge.data() + at, "\xff\xff\xff\x7f", 4);
   dir.write("huge.logits", huge);
   CHECK(holds(input_error([&] { BaseLogits base(dir / "huge.logits"); }), "truncated at byte 128"));
 }

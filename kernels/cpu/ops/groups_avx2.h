@@ -343,22 +343,23 @@ inline void unpack_avx2(const void* words, std::size_t n, int bits, std::int8_t*
 }
 
 template <class Round>
+consteval GroupKernels group_kernels_avx2() {
+  GroupKernels table = kGroupKernels<Round>;
+  table.integers = integers_avx2<Round>;
+  table.codes = fit_codes_avx2;
+  table.e4m3 = e4m3_avx2<Round>;
+  table.e5m2 = e5m2_avx2<Round>;
+  table.nvfp4 = nvfp4_avx2<Round>;
+  table.mxfp4 = mxfp4_avx2<Round>;
+  table.mxfp8 = mxfp8_avx2<Round>;
+  table.eight_bit = eight_bit_avx2;
+  table.pack = pack_avx2;
+  table.unpack = unpack_avx2;
+  return table;
+}
+template <class Round>
 struct GroupKernelsAvx2 {
-  static consteval GroupKernels make() {
-    GroupKernels table = kGroupKernels<Round>;
-    table.integers = integers_avx2<Round>;
-    table.codes = fit_codes_avx2;
-    table.e4m3 = e4m3_avx2<Round>;
-    table.e5m2 = e5m2_avx2<Round>;
-    table.nvfp4 = nvfp4_avx2<Round>;
-    table.mxfp4 = mxfp4_avx2<Round>;
-    table.mxfp8 = mxfp8_avx2<Round>;
-    table.eight_bit = eight_bit_avx2;
-    table.pack = pack_avx2;
-    table.unpack = unpack_avx2;
-    return table;
-  }
-  static constexpr GroupKernels kTable = make();
+  static constexpr GroupKernels kTable = group_kernels_avx2<Round>();
 };
 
 }  // namespace
