@@ -35,7 +35,7 @@ text=${TEXT:-$here/val.txt} context=${CONTEXT:-512} chunks=${CHUNKS:-0} options=
 types=${TYPES-Q8_0 Q6_K Q5_K_M Q5_K_S Q5_1 Q5_0 Q4_K_M Q4_K_S Q4_1 Q4_0 IQ4_NL IQ4_XS Q3_K_L Q3_K_M Q3_K_S IQ3_M IQ3_S Q2_K TQ2_0 TQ1_0}
 # Options after a comma. Groups of 32: the small model's rows of 704 values are not whole groups of 128.
 schemes=${SCHEMES-W8A16,--group-size,32 W8A16,--group-size,channel W4A16,--group-size,32 W4A16,--group-size,64 \
-W4A16,--group-size,32,--method,mse W4A16,--group-size,32,--method,hqq W4A16_ASYM,--group-size,32 \
+W4A16,--group-size,32,--method,mse W4A16_ASYM,--group-size,32 \
 W4A16_ASYM,--group-size,32,--method,mse W4A16_ASYM,--group-size,32,--method,hqq W4A16,--group-size,32,--format,gptq \
 W4A16_ASYM,--group-size,32,--format,awq W3A16,--group-size,32 W2A16,--group-size,32 W8A8 W4AFP8,--group-size,32 FP8 FP8_DYNAMIC \
 FP8_BLOCK NVFP4A16 MXFP4A16 MXFP8 NF4 NF4,--double-quant FP4 INT8}
@@ -102,6 +102,8 @@ else
     quantize "$name" "$checkpoint" "$work/$name" $(echo "$scheme" | tr , ' ')
   done
 fi
+chunks_said=
+[ "$chunks" = 0 ] || chunks_said=", the first $chunks chunks"
 [ -s "$work/results.csv" ] || { echo "$0: nothing could be measured" >&2; exit 1; }
 
 {
@@ -109,7 +111,9 @@ fi
   echo
   echo "Perplexity, and what changed against $(basename "$reference" .gguf): mean Kullback-Leibler divergence in nats and its 99.9 %"
   echo "quantile, how often the likeliest token stays the same. $(basename "$text"), chunks of $context tokens, the second half of each"
-  echo "scored; +-: standard error. Sizes are of all stored tensors. Made by \`testdata/quality/table.sh\` with \`lq-bench kld $options\`."
+  echo "scored; +-: standard error. Made by \`testdata/quality/table.sh\` with \`lq-bench kld${options:+ $options}\`${chunks_said}."
+  echo 'Sizes are of all tensors as they are in memory: folders keep the embedding in 16 bits, groups have scales of 32 bits there,'
+  echo 'and integers of 2 and 3 bits take 4. With --exact activations are not rounded, so that weights alone make the difference.'
   echo 'results.csv has every figure of lq-bench kld -o csv.'
   echo
   awk -F, '

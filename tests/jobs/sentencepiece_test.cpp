@@ -103,8 +103,9 @@ TEST_CASE("tokenizer.model that comes back from GGUF is one that the package tak
       "--remove_extra_whitespaces=true",
       "--remove_extra_whitespaces=false --add_dummy_prefix=false",
       "--remove_extra_whitespaces=false --control_symbols=<mask> --split_digits=true",
-      "--remove_extra_whitespaces=false --bos_piece=<begin> --eos_piece=<end> --unk_id=2 --bos_id=0"
-      " --eos_id=1",
+      ("--remove_extra_whitespaces=false --bos_piece=<begin> --eos_piece=<end> --unk_id=2 "
+       "--bos_id=0"
+       " --eos_id=1"),
   };
   const std::vector<std::string> texts = strings();
   for (const char* variant : kVariants) {
