@@ -101,7 +101,7 @@ using Types = std::map<std::string, int>;
 
 }  // namespace
 
-TEST_CASE("quantized folders have the values that numpy reads") {
+TEST_CASE("quantized folders have the values that numpy reads [slow]") {
   const auto expected = test::digests(test::testdata("golden/quantized_values.sha256"));
   int n = 0;
   for_each_folder(expected, [&](const std::string& name, const fs::path& path) {
@@ -140,7 +140,7 @@ TEST_CASE("matrices of E5M2 have the values that the format's definition gives")
   CHECK(other > 1000);
 }
 
-TEST_CASE("quantized folders are converted to the reference's bytes") {
+TEST_CASE("quantized folders are converted to the reference's bytes [slow]") {
   const auto expected = test::digests(test::testdata("golden/quantized_convert.sha256"));
   int n = 0;
   for_each_folder(expected, [&](const std::string& name, const fs::path& path) {
