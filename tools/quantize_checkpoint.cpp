@@ -170,9 +170,6 @@ void quantize_checkpoint(const WeightScheme& scheme, const QuantizeArguments& ar
   if (arguments.output.empty())
     fail(ErrorKind::usage, "OUTPUT is required: the folder of the new checkpoint");
   const std::filesystem::path input = arguments.input;
-  if (scheme.measures_inputs() && std::filesystem::is_regular_file(input))
-    fail(ErrorKind::unsupported, input.string(), ": ", scheme.name,
-         " measures a Hugging Face folder; make one of it with lq-convert to-hf");
   HfModelOptions reading;
   if (!own.source_type.empty()) reading.type = dtype_named(own.source_type);
   const HfModel source = open_hf_model(input, reading, context.monitor);
@@ -188,7 +185,7 @@ void quantize_checkpoint(const WeightScheme& scheme, const QuantizeArguments& ar
     if (scheme.measures_inputs()) {
       // Not after the model has read for an hour; a run that goes on finds its own output.
       if (!arguments.resume) check_checkpoint_output(plan, arguments.output, existing);
-      set_input_peaks(plan, measure_inputs(input,
+      set_input_peaks(plan, measure_inputs(source,
                                            {.text = importance.calibrate,
                                             .chunk_size = importance.chunk_size,
                                             .max_chunks = importance.chunks,

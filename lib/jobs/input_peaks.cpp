@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 
 #include "lib/backend/backend.h"
 #include "lib/backend/cpu_kernels.h"
@@ -47,19 +48,32 @@ class PeakObserver : public MatmulObserver {
   std::vector<float> host_;
 };
 
+/// The names in the folder of what the running model has under GGUF's.
+std::map<std::string, std::string> folder_names(const HfModel& source, Monitor& monitor) {
+  std::map<std::string, std::string> names;
+  std::error_code ignored;
+  if (std::filesystem::is_directory(source.name, ignored)) {
+    const Conversion conversion =
+        plan_conversion({.input = source.name, .keep_types = true}, monitor);
+    for (const PlannedTensor& tensor : conversion.plan.tensors)
+      if (tensor.source)
+        names[tensor.output.name] = tensor.source->tensors()[tensor.source_index].name;
+    return names;
+  }
+  for (const HfModel::Tensor& tensor : source.tensors)
+    if (tensor.made.source)
+      names[tensor.made.source->tensors()[tensor.made.source_index].name] = tensor.made.output.name;
+  return names;
+}
+
 }  // namespace
 
-InputPeaks measure_inputs(const std::filesystem::path& folder, CalibrateOptions options,
-                          Monitor& monitor) {
-  // Which of the folder's tensors a tensor of the model is made of.
-  std::map<std::string, std::string> names;
-  const Conversion conversion = plan_conversion({.input = folder, .keep_types = true}, monitor);
-  for (const PlannedTensor& tensor : conversion.plan.tensors)
-    if (tensor.source)
-      names[tensor.output.name] = tensor.source->tensors()[tensor.source_index].name;
+InputPeaks measure_inputs(const HfModel& source, CalibrateOptions options, Monitor& monitor) {
+  const std::map<std::string, std::string> names = folder_names(source, monitor);
   const auto backend = make_cpu_backend(options.threads);
   // What is measured are activations: they come from exact products.
-  const Model model(open_runnable(folder, options.threads, monitor), *backend, {.repack = false});
+  const Model model(open_runnable(source.name, options.threads, monitor), *backend,
+                    {.repack = false});
   PeakObserver observer(model.weights(), *backend);
   options.observer = &observer;
   calibrate(model, options, monitor);

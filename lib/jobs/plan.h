@@ -35,13 +35,16 @@ struct PlannedTensor {
   /// Source row of output row i; null: the same. Rows are counted over all dimensions but the
   /// first. Called from several threads.
   std::function<std::uint64_t(std::uint64_t)> source_row;
+  float factor = 1;  ///< the source's values are multiplied with it
   /// How much each column matters, [matrices][row length], for a codec that can make use of it;
   /// null: all the same. The matrices (experts) are slices of rows() / matrices output rows.
   std::shared_ptr<const std::vector<float>> importance;
 
   DType source_type() const;
   /// Whether the source's bytes are written as they are.
-  bool is_copy() const { return source && !source_row && source_type() == output.type; }
+  bool is_copy() const { return takes_stored_rows() && !source_row; }
+  /// Whether rows of the source are rows of the output.
+  bool takes_stored_rows() const { return source && factor == 1 && source_type() == output.type; }
   /// The weights of the columns of an output row, [row length]; null without importance.
   const float* importance_of(std::uint64_t row) const;
 };

@@ -44,12 +44,13 @@ const float* make_row(const PlannedTensor& tensor, std::uint64_t row, std::uint6
   const std::size_t n = tensor.output.row_length();
   const float* values = nullptr;
   if (tensor.source) {
-    if (tensor.source_type() == tensor.output.type) {
+    if (tensor.takes_stored_rows()) {
       std::memcpy(encoded, stored, source_row_bytes(tensor));
       return nullptr;
     }
     scratch.row.resize(std::max(scratch.row.size(), n));
     scratch.kernels.decode[index_of(tensor.source_type())](stored, scratch.row.data(), n);
+    for (std::size_t i = 0; tensor.factor != 1 && i < n; ++i) scratch.row[i] *= tensor.factor;
     values = scratch.row.data();
   } else {
     values = tensor.values.data() + from * n;

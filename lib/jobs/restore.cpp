@@ -9,6 +9,7 @@
 #include "lib/backend/cpu_kernels.h"
 #include "lib/base/error.h"
 #include "lib/base/quote.h"
+#include "lib/format/matrix_factor.h"
 #include "lib/jobs/restore_config.h"
 #include "lib/jobs/restore_tokenizer.h"
 #include "lib/model/arch_spec.h"
@@ -72,9 +73,11 @@ class TensorRestorer {
   std::vector<HfModel::Tensor> restore() {
     std::vector<std::string> unknown;
     for (std::size_t i = 0; i < source_.tensors().size(); ++i) {
-      const auto match = match_gguf_name(arch_, source_.tensors()[i].name);
+      const std::string& name = source_.tensors()[i].name;
+      if (is_matrix_factor(source_, name)) continue;
+      const auto match = match_gguf_name(arch_, name);
       if (!match.rule || match.layer >= hparams_.n_layers)
-        unknown.push_back(source_.tensors()[i].name);
+        unknown.push_back(name);
       else
         add(i, match);
     }
@@ -131,6 +134,7 @@ class TensorRestorer {
     const DType stored = source_.tensors()[index].type;
     made.source = &source_;
     made.source_index = index;
+    made.factor = factor_of_matrix(source_, source_.tensors()[index].name);
     if (transform != Transform::none)
       made.source_row = [d = head_dim()](std::uint64_t row) { return adjacent_row_of(row, d); };
     if (!is_float(stored)) quantized_.insert(traits(stored).name);

@@ -1,6 +1,7 @@
 // GGUF files back to folders, and to checkpoints for GPU engines, as users do it.
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <csignal>
 #include <filesystem>
 #include <map>
@@ -9,6 +10,7 @@
 #include "lib/base/sha256.h"
 #include "lib/format/hf_directory.h"
 #include "lib/io/text_file.h"
+#include "lib/jobs/plan_source.h"
 #include "tests/support/errors.h"
 #include "tests/support/places.h"
 #include "tests/support/run_tool.h"
@@ -33,6 +35,16 @@ std::string gguf_of(const TempDir& dir, const std::string& name, const std::stri
   const auto file = (dir / (name + "-" + type + ".gguf")).string();
   run_expecting(0, "lq-convert", {checkpoint(name).string(), "--outtype", type, "-o", file, "-q"});
   return file;
+}
+
+/// A tensor of a model that can be run, by GGUF's name.
+std::vector<float> values_in(const TensorSource& source, const std::string& name) {
+  const auto index = source.find(name);
+  REQUIRE(index);
+  const TensorInfo& tensor = source.tensors()[*index];
+  std::vector<float> values(tensor.elements());
+  traits(tensor.type).decode(source.data(*index).data(), values.data(), values.size());
+  return values;
 }
 
 }  // namespace
@@ -99,6 +111,61 @@ TEST_CASE("lq-convert to-hf that is interrupted leaves nothing") {
     CHECK(std::filesystem::exists(dir / "out") == done);
     CHECK(!std::filesystem::exists(dir / "out.lq-partial"));
     std::filesystem::remove_all(dir / "out");
+  }
+}
+
+TEST_CASE("lq-convert to-hf multiplies NVFP4 matrices with the factors beside them") {
+  for (const char* name : {"llama3", "lq-demo-draft"}) {
+    CAPTURE(std::string(name));
+    const TempDir dir;
+    const auto folder = (dir / "folder").string(), gguf = (dir / "model.gguf").string();
+    const auto back = (dir / "back").string();
+    run_expecting(0, "lq-quantize",
+                  {checkpoint(name).string(), folder, "NVFP4", "--calibrate",
+                   testdata("importance/text.txt"), "-c", "64", "-q"});
+    run_expecting(0, "lq-convert", {folder, "-o", gguf, "-q"});
+    run_expecting(0, "lq-convert", {"to-hf", gguf, "-o", back, "--outtype", "f32", "-q"});
+    Monitor nobody;
+    const auto stored = open_runnable(folder, 1, nobody), restored = open_runnable(back, 1, nobody);
+    REQUIRE(stored->tensors().size() == restored->tensors().size());
+    std::size_t n_checked = 0;
+    for (std::size_t i = 0; i < stored->tensors().size(); ++i) {
+      const TensorInfo& tensor = stored->tensors()[i];
+      if (tensor.type != DType::FP4_16) continue;
+      CAPTURE(tensor.name);
+      const auto expected = values_in(*stored, tensor.name),
+                 got = values_in(*restored, tensor.name);
+      // A product with the factor there, a quotient by its reciprocal here.
+      bool same = expected.size() == got.size();
+      for (std::size_t j = 0; same && j < got.size(); ++j)
+        same = std::fabs(got[j] - expected[j]) <= 3e-7f * std::fabs(expected[j]);
+      CHECK(same);
+      ++n_checked;
+    }
+    CHECK(n_checked >= 7);
+  }
+}
+
+TEST_CASE("lq-quantize measures the activations of a GGUF file as those of its folder") {
+  const TempDir dir;
+  const std::string text = testdata("importance/text.txt");
+  for (const char* name : {"llama3", "lq-demo-draft"}) {
+    const auto bf16 = gguf_of(dir, name, "bf16"), q8 = gguf_of(dir, name, "q8_0");
+    for (const char* scheme : {"NVFP4", "FP8_STATIC", "W8A8_STATIC"}) {
+      CAPTURE(std::string(name));
+      CAPTURE(std::string(scheme));
+      const auto quantized = [&](const std::string& input) {
+        const auto out = (dir / "out").string();
+        run_expecting(0, "lq-quantize",
+                      {input, out, scheme, "--calibrate", text, "-c", "64", "-q", "--force"});
+        return digests_in(out);
+      };
+      const auto expected = quantized(checkpoint(name).string());
+      CHECK(quantized(bf16) == expected);
+      const auto of_quantized = quantized(q8);
+      CHECK(of_quantized.size() == expected.size());
+      CHECK(of_quantized != expected);
+    }
   }
 }
 
