@@ -35,7 +35,7 @@ struct HoldScalesAs {
   static float hold(float scale) { return Held::round(scale); }
 };
 
-inline constexpr float kMostE4M3 = 448, kMostFp4 = 6;
+inline constexpr float kMostE4M3 = 448, kMostE5M2 = 57344, kMostFp4 = 6;
 
 /// `x` within [-most, most].
 LQ_HD float clamp_magnitude(float x, float most) {
@@ -46,18 +46,27 @@ LQ_HD float clamp_magnitude(float x, float most) {
 /// Integer nearest to x, ties to even, for |x| < 2^22: exact, and one addition.
 LQ_HD float round_even_float(float x) { return (x + 12582912.0f) - 12582912.0f; }
 
-/// E4M3 without infinities ("FN") of |x| <= 448: nearest, ties to even; -0 is kept.
-LQ_HD std::uint8_t float_to_e4m3(float x) {
+/// The code of x, which the format can hold: nearest, ties to even; -0 is kept.
+template <int kMantissaBits, int kBias>
+LQ_HD std::uint8_t float_to_float8(float x) {
+  constexpr int kShift = 23 - kMantissaBits;
+  constexpr std::uint32_t kLeastNormal = static_cast<std::uint32_t>(128 - kBias) << 23;
+  constexpr float kSteps = 1 << (kMantissaBits + kBias - 1);  // to one, below the least normal
   const std::uint32_t bits = float_bits(x), magnitude = bits & 0x7fffffffu;
+  const std::uint32_t half = (1u << (kShift - 1)) - 1 + ((magnitude >> kShift) & 1u);
   const std::uint32_t normal =
-      (magnitude + 0x7ffffu + ((magnitude >> 20) & 1u) - (120u << 23)) >> 20;
-  // Below 2^-6 there are steps of 2^-9.
-  const float steps = round_even_float(bits_float(magnitude < 0x3c800000u ? magnitude : 0) * 512);
-  const std::uint32_t code = magnitude < 0x3c800000u
-                                 ? static_cast<std::uint32_t>(static_cast<std::int32_t>(steps))
-                                 : normal;
+      (magnitude + half - (static_cast<std::uint32_t>(127 - kBias) << 23)) >> kShift;
+  const bool is_small = magnitude < kLeastNormal;
+  const float steps = round_even_float(bits_float(is_small ? magnitude : 0) * kSteps);
+  const std::uint32_t code =
+      is_small ? static_cast<std::uint32_t>(static_cast<std::int32_t>(steps)) : normal;
   return static_cast<std::uint8_t>((bits >> 24 & 0x80u) | code);
 }
+
+/// E4M3 without infinities ("FN") of |x| <= 448.
+LQ_HD std::uint8_t float_to_e4m3(float x) { return float_to_float8<3, 7>(x); }
+/// E5M2 of |x| <= 57344.
+LQ_HD std::uint8_t float_to_e5m2(float x) { return float_to_float8<2, 15>(x); }
 
 /// 0x7f and 0xff are not numbers and read as 480.
 LQ_HD float e4m3_to_float(std::uint8_t code) {

@@ -169,21 +169,6 @@ void e4m3(const float* row, std::size_t n, float scale, std::uint8_t* codes) noe
     codes[i] = float_to_e4m3(clamp_magnitude(Round::round(row[i] / scale), kMostE4M3));
 }
 
-inline constexpr float kMostE5M2 = 57344;
-
-/// E5M2 of |x| <= 57344: nearest, ties to even; -0 is kept.
-inline std::uint8_t float_to_e5m2(float x) {
-  const std::uint32_t bits = float_bits(x), magnitude = bits & 0x7fffffffu;
-  const std::uint32_t normal =
-      (magnitude + 0xfffffu + ((magnitude >> 21) & 1u) - (112u << 23)) >> 21;
-  // Below 2^-14 there are steps of 2^-16.
-  const float steps = round_even_float(bits_float(magnitude < 0x38800000u ? magnitude : 0) * 65536);
-  const std::uint32_t code = magnitude < 0x38800000u
-                                 ? static_cast<std::uint32_t>(static_cast<std::int32_t>(steps))
-                                 : normal;
-  return static_cast<std::uint8_t>((bits >> 24 & 0x80u) | code);
-}
-
 template <class Round>
 float e5m2_scale(float largest) noexcept {
   return scale_for<Round>(largest, kMostE5M2);
