@@ -6,7 +6,7 @@
 
 namespace lq {
 
-std::unique_ptr<Buffer> Backend::repack(WeightView&) { return nullptr; }
+std::unique_ptr<Buffer> Backend::repack(WeightView&, const RowMaker*) { return nullptr; }
 
 void Backend::qkv(const QkvStage& s) {
   rms_norm(s.x, s.norm, s.eps, s.x.cols, s.normed);

@@ -2,6 +2,7 @@
 // The arithmetic of a decoder on one device.
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -114,6 +115,14 @@ struct HeadStage {
   View normed, logits;  ///< normed keeps norm(x)
 };
 
+/// Rows of a stored weight, made when they are wanted.
+struct RowMaker {
+  /// Writes rows [first, first + n). `first` is a multiple of `together`, and so is n but for the
+  /// last rows. Called from several threads.
+  std::function<void(int first, int n, std::byte* into)> make;
+  int together = 1;
+};
+
 /// Operations are what a new backend must have; stages are what the decoder calls. The base class
 /// composes each stage of operations; a backend may override a stage with a fused pass. Calls may
 /// return before the work is done; results are there after synchronize(). Shapes are checked by
@@ -129,8 +138,9 @@ class Backend {
   /// True when weights can be used where the file is mapped.
   virtual bool reads_host_memory() const = 0;
   /// Makes the form of a weight that products are fastest with: points `weight` to it and returns
-  /// its memory, whole and apart from what was stored. Null: as stored is best. Error(resource).
-  virtual std::unique_ptr<Buffer> repack(WeightView& weight);
+  /// its memory, whole and apart from what was stored. Null: as stored is best. With `rows` the
+  /// weight has no data yet. Throws Error(resource), and what making rows throws.
+  virtual std::unique_ptr<Buffer> repack(WeightView& weight, const RowMaker* rows = nullptr);
   virtual void copy_in(std::span<const std::byte> host, std::byte* device) = 0;
   virtual void copy_out(const std::byte* device, std::span<std::byte> host) = 0;
   virtual void synchronize() = 0;

@@ -1,6 +1,10 @@
 // The CPU backend: splits operations among threads; the arithmetic is in kernels/cpu.
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <exception>
+#include <limits>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -27,6 +31,35 @@ float* row(const View& view, std::ptrdiff_t i) { return view.data + i * view.col
 
 std::size_t count(const View& view) { return size_of(view.rows) * size_of(view.cols); }
 
+/// What a job throws first in the order of its work, whatever thread does it.
+class FirstFailure {
+ public:
+  /// Does the work at `place`; false when that threw, or something before it.
+  template <class Work>
+  bool keeps(int place, const Work& work) {
+    if (place > place_.load(std::memory_order_relaxed)) return false;
+    try {
+      work();
+      return true;
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      if (place < place_) {
+        place_ = place;
+        thrown_ = std::current_exception();
+      }
+      return false;
+    }
+  }
+  void rethrow() const {
+    if (thrown_) std::rethrow_exception(thrown_);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::atomic<int> place_{std::numeric_limits<int>::max()};
+  std::exception_ptr thrown_;
+};
+
 class CpuBackend final : public Backend {
  public:
   CpuBackend(int threads, const KernelTable& table)
@@ -38,7 +71,7 @@ class CpuBackend final : public Backend {
     return make_host_buffer(n_bytes);
   }
   bool reads_host_memory() const override { return true; }
-  std::unique_ptr<Buffer> repack(WeightView& weight) override;
+  std::unique_ptr<Buffer> repack(WeightView& weight, const RowMaker* rows) override;
   void copy_in(std::span<const std::byte> host, std::byte* device) override {
     if (!host.empty()) std::memcpy(device, host.data(), host.size());
   }
@@ -101,22 +134,32 @@ void CpuBackend::matmul(const WeightView& w, View x, View y) {
   products_.run({.x = x}, {&product, 1}, [](int, RowRange) {});
 }
 
-std::unique_ptr<Buffer> CpuBackend::repack(WeightView& weight) {
+std::unique_ptr<Buffer> CpuBackend::repack(WeightView& weight, const RowMaker* rows) {
   const auto encode = table_.panels.encode[index_of(weight.type)];
   if (!encode || weight.in_panels) return nullptr;
   const std::size_t panel_bytes = kernels::panel_traits(weight.type).panel_bytes(weight.cols);
   const std::size_t row_bytes = traits(weight.type).row_bytes(size_of(weight.cols));
   const int n_panels = (weight.rows + kernels::kPanelRows - 1) / kernels::kPanelRows;
+  // Rows that are made together are whole panels.
+  const int together = rows ? (rows->together + kernels::kPanelRows - 1) / kernels::kPanelRows : 1;
   auto memory = make_host_buffer(panel_bytes * size_of(n_panels), Pages::large);
-  share(n_panels, size_of(weight.rows) * size_of(weight.cols),
+  FirstFailure failure;
+  share((n_panels + together - 1) / together, size_of(weight.rows) * size_of(weight.cols),
         [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
-          for (std::ptrdiff_t p = begin; p < end; ++p) {
-            const int first = static_cast<int>(p) * kernels::kPanelRows;
-            encode(weight.data + size_of(first) * row_bytes, row_bytes,
-                   std::min(weight.rows - first, kernels::kPanelRows), weight.cols,
-                   memory->data() + static_cast<std::size_t>(p) * panel_bytes);
+          const int step = together * kernels::kPanelRows;
+          std::vector<std::byte> made(rows ? size_of(step) * row_bytes : 0);
+          for (int first = static_cast<int>(begin) * step;
+               first < static_cast<int>(end) * step && first < weight.rows; first += step) {
+            const int n = std::min(weight.rows - first, step);
+            if (rows && !failure.keeps(first, [&] { rows->make(first, n, made.data()); })) return;
+            const std::byte* from = rows ? made.data() : weight.data + size_of(first) * row_bytes;
+            for (int r = 0; r < n; r += kernels::kPanelRows)
+              encode(from + size_of(r) * row_bytes, row_bytes, std::min(n - r, kernels::kPanelRows),
+                     weight.cols,
+                     memory->data() + size_of((first + r) / kernels::kPanelRows) * panel_bytes);
           }
         });
+  failure.rethrow();
   weight.data = memory->data();
   weight.in_panels = true;
   return memory;
