@@ -31,6 +31,8 @@ class TensorSource {
   /// Copies bytes [offset, offset + into.size()) of tensor `index`, which do not become resident.
   /// Throws Error(file).
   virtual void read(std::size_t index, std::uint64_t offset, std::span<std::byte> into) const;
+  /// Rows that are made together when they are read, where data() has to be made; 0: it is there.
+  virtual std::uint64_t rows_made(std::size_t /*index*/) const { return 0; }
   /// Tells that data(index) is not needed for now (keeps resident memory small).
   virtual void release(std::size_t index) const = 0;
   /// How the checkpoint wants what tensor `index` is multiplied with to be rounded.

@@ -1,11 +1,11 @@
 #include "lib/infer/weights.h"
 
-#include <cmath>
 #include <cstring>
 #include <limits>
 #include <set>
 
 #include "lib/base/error.h"
+#include "lib/format/matrix_factor.h"
 
 namespace lq {
 namespace {
@@ -52,19 +52,6 @@ constexpr GlobalSlot kGlobalSlots[] = {
 
 }  // namespace
 
-/// GGUF files have a factor of a whole matrix (what NVFP4 needs) as tensor NAME.scale beside
-/// NAME.weight, and one for its input, which is for engines that round that.
-constexpr std::string_view kWeightEnding = ".weight", kFactorEnding = ".scale",
-                           kInputFactorEnding = ".input_scale";
-
-/// The matrix that tensor `name` is a factor of; empty when it is none.
-std::string matrix_of_factor(std::string_view name) {
-  for (const std::string_view ending : {kInputFactorEnding, kFactorEnding})
-    if (name.ends_with(ending))
-      return std::string(name.substr(0, name.size() - ending.size())) + std::string(kWeightEnding);
-  return {};
-}
-
 /// Puts tensors into the slots of a Weights.
 class Weights::Loader {
  public:
@@ -107,7 +94,7 @@ class Weights::Loader {
  private:
   void place(std::size_t index) {
     const TensorInfo& info = source_.tensors()[index];
-    if (const std::string of = matrix_of_factor(info.name); !of.empty() && source_.find(of)) return;
+    if (is_matrix_factor(source_, info.name)) return;
     const RuleMatch match = match_gguf_name(*hparams_.arch, info.name);
     if (!match.rule || match.layer >= hparams_.n_layers)
       fail(ErrorKind::unsupported, source_.name(), ": tensor ", info.name,
@@ -144,48 +131,42 @@ class Weights::Loader {
     LQ_ASSERT(false);  // a family names a tensor that has no slot here
   }
 
-  /// The factor of matrix `name`; 1 when there is none.
-  float factor_of(std::string_view name) const {
-    if (!name.ends_with(kWeightEnding)) return 1;
-    name.remove_suffix(kWeightEnding.size());
-    const auto index = source_.find(std::string(name) + std::string(kFactorEnding));
-    if (!index) return 1;
-    const TensorInfo& info = source_.tensors()[*index];
-    float factor = 0;
-    if (info.type != DType::F32 || info.elements() != 1)
-      fail(ErrorKind::input, source_.name(), ": tensor ", info.name, " has type ",
-           traits(info.type).name, " and shape ", shape_text(info.shape), "; expected F32 [1]");
-    traits(info.type).decode(source_.data(*index).data(), &factor, 1);
-    if (!std::isfinite(factor))
-      fail(ErrorKind::input, source_.name(), ": tensor ", info.name, " is ", factor,
-           "; expected a finite number");
-    return factor;
-  }
-
   /// `products`: the matrix is multiplied with, nothing else.
   WeightView matrix(std::size_t index, bool products) {
     const TensorInfo& info = source_.tensors()[index];
+    WeightView weight{.type = info.type,
+                      .rows = static_cast<int>(info.rows()),
+                      .cols = static_cast<int>(info.row_length()),
+                      .input = round_inputs_ ? source_.activations(index) : ActivationRounding{},
+                      .factor = factor_of_matrix(source_, info.name)};
+    if (const auto together = source_.rows_made(index); together > 0 && products && repack_) {
+      const std::uint64_t row_bytes = info.row_bytes();
+      const RowMaker rows{[&](int first, int n, std::byte* into) {
+                            source_.read(index, static_cast<std::uint64_t>(first) * row_bytes,
+                                         {into, static_cast<std::uint64_t>(n) * row_bytes});
+                          },
+                          static_cast<int>(together)};
+      if (auto memory = backend_.repack(weight, &rows))
+        return in_panels(weight, std::move(memory), index);
+    }
     const std::span<const std::byte> stored = source_.data(index);
-    const std::byte* data = stored.data();
+    weight.data = stored.data();
     if (!backend_.reads_host_memory()) {
       buffers().push_back(backend_.allocate(stored.size()));
       backend_.copy_in(stored, buffers().back()->data());
-      data = buffers().back()->data();
+      weight.data = buffers().back()->data();
     }
-    weights_.names_.emplace(data, info.name);
-    const WeightView as_stored{
-        .type = info.type,
-        .data = data,
-        .rows = static_cast<int>(info.rows()),
-        .cols = static_cast<int>(info.row_length()),
-        .input = round_inputs_ ? source_.activations(index) : ActivationRounding{},
-        .factor = factor_of(info.name)};
-    return products ? repacked(as_stored, index) : as_stored;
+    weights_.names_.emplace(weight.data, info.name);
+    return products ? repacked(weight, index) : weight;
   }
 
   WeightView repacked(WeightView weight, std::size_t index) {
     auto memory = repack_ ? backend_.repack(weight) : nullptr;
-    if (!memory) return weight;
+    return memory ? in_panels(weight, std::move(memory), index) : weight;
+  }
+
+  WeightView in_panels(const WeightView& weight, std::unique_ptr<Buffer> memory,
+                       std::size_t index) {
     weights_.names_.emplace(weight.data, source_.tensors()[index].name);
     buffers().push_back(std::move(memory));
     source_.release(index);

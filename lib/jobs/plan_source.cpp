@@ -6,7 +6,6 @@
 #include "lib/backend/cpu_kernels.h"
 #include "lib/base/parallel.h"
 #include "lib/jobs/plan_rows.h"
-#include "lib/jobs/quantized_folder.h"
 
 namespace lq {
 namespace {
@@ -16,7 +15,7 @@ constexpr std::uint64_t kPieceValues = 1 << 18, kPieceRows = 32;
 
 /// Whether the source has the bytes already, so that nothing is to be made.
 bool lies_in_source(const PlannedTensor& tensor) {
-  return tensor.is_copy() && !dynamic_cast<const QuantizedFolder*>(tensor.source);
+  return tensor.is_copy() && tensor.source->rows_made(tensor.source_index) == 0;
 }
 
 }  // namespace
@@ -37,6 +36,17 @@ std::span<const std::byte> PlanSource::data(std::size_t index) const {
   const std::lock_guard lock(mutex_);
   if (made_[index].empty()) made_[index] = make(index);
   return made_[index];
+}
+
+void PlanSource::read(std::size_t index, std::uint64_t offset, std::span<std::byte> into) const {
+  const PlannedTensor& tensor = conversion_.plan.tensors[index];
+  if (tensor.is_copy()) return tensor.source->read(tensor.source_index, offset, into);
+  TensorSource::read(index, offset, into);
+}
+
+std::uint64_t PlanSource::rows_made(std::size_t index) const {
+  const PlannedTensor& tensor = conversion_.plan.tensors[index];
+  return tensor.is_copy() ? tensor.source->rows_made(tensor.source_index) : 0;
 }
 
 void PlanSource::release(std::size_t index) const {
@@ -64,6 +74,12 @@ std::vector<std::byte> PlanSource::make(std::size_t index) const {
     Scratch scratch{choose_cpu_kernels(), {}, {}, {}, {}};
     const std::uint64_t begin = static_cast<std::uint64_t>(i) * step;
     const Piece piece{index, begin, std::min(rows, begin + step)};
+    if (tensor.is_copy()) {
+      tensor.source->read(
+          tensor.source_index, begin * row_bytes,
+          std::span(bytes).subspan(begin * row_bytes, (piece.end - begin) * row_bytes));
+      return;
+    }
     const auto made = make_rows(tensor, piece, scratch, nullptr);
     std::memcpy(bytes.data() + begin * row_bytes, made.data(), made.size());
   });

@@ -24,6 +24,8 @@ class PlanSource : public TensorSource {
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
   /// Throws Error(input) for values that are not finite.
   std::span<const std::byte> data(std::size_t index) const override;
+  void read(std::size_t index, std::uint64_t offset, std::span<std::byte> into) const override;
+  std::uint64_t rows_made(std::size_t index) const override;
   void release(std::size_t index) const override;
   ActivationRounding activations(std::size_t index) const override;
   std::vector<std::filesystem::path> files() const override { return conversion_.inputs; }

@@ -5,6 +5,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/quote.h"
+#include "lib/jobs/linear_layouts.h"
 
 namespace lq {
 namespace {
@@ -168,6 +169,14 @@ std::span<const std::byte> QuantizedFolder::data(std::size_t index) const {
     made = std::move(bytes);
   }
   return made;
+}
+
+std::uint64_t QuantizedFolder::rows_made(std::size_t index) const {
+  const StoredMatrix* of = matrix(index);
+  if (!of) return 0;
+  // Where columns are stored one after the other, fewer rows would read lines of the cache again.
+  constexpr std::uint64_t kOfColumns = 128, kOfRows = 32;
+  return integers_by_columns(of->scheme) ? kOfColumns : kOfRows;
 }
 
 std::uint64_t QuantizedFolder::rows_at_a_time(std::size_t index) const {

@@ -30,6 +30,7 @@ class QuantizedFolder : public TensorSource {
   std::span<const std::byte> data(std::size_t index) const override;
   /// Makes the rows that are asked for, some at a time.
   void read(std::size_t index, std::uint64_t offset, std::span<std::byte> into) const override;
+  std::uint64_t rows_made(std::size_t index) const override;
   void release(std::size_t index) const override;
   ActivationRounding activations(std::size_t index) const override;
   std::vector<std::filesystem::path> files() const override { return stored_->files(); }
