@@ -61,10 +61,10 @@ std::string row(const std::string& model, const std::string& type, const std::st
                 const std::string& backend, const std::string& threads, const std::string& test,
                 const std::string& rate, const std::string& first, const std::string& share) {
   char text[512];
-  std::snprintf(text, sizeof text,
-                "| %-28s | %-6s | %10s | %-12s | %7s | %-7s | %20s | %14s | %11s |\n",
-                model.c_str(), type.c_str(), size.c_str(), backend.c_str(), threads.c_str(),
-                test.c_str(), rate.c_str(), first.c_str(), share.c_str());
+  std::snprintf(
+      text, sizeof text, "| %-28s | %-*s | %10s | %-15s | %7s | %-7s | %20s | %14s | %11s |\n",
+      model.c_str(), static_cast<int>(longest_type_name()), type.c_str(), size.c_str(),
+      backend.c_str(), threads.c_str(), test.c_str(), rate.c_str(), first.c_str(), share.c_str());
   return text;
 }
 

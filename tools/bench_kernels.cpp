@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "lib/jobs/bench_kernels.h"
+#include "lib/jobs/bench_report.h"
 #include "tools/cli/options.h"
 #include "tools/cli/tables.h"
 
@@ -67,8 +68,9 @@ std::string row(const std::string& type, const std::string& operation, const std
                 const std::string& weights, const std::string& bytes,
                 const std::string& operations) {
   char text[256];
-  std::snprintf(text, sizeof text, "| %-7s | %-17s | %-11s | %18s | %11s | %7s |\n", type.c_str(),
-                operation.c_str(), isa.c_str(), weights.c_str(), bytes.c_str(), operations.c_str());
+  std::snprintf(text, sizeof text, "| %-*s | %-17s | %-11s | %18s | %11s | %7s |\n",
+                static_cast<int>(longest_type_name()), type.c_str(), operation.c_str(), isa.c_str(),
+                weights.c_str(), bytes.c_str(), operations.c_str());
   return text;
 }
 

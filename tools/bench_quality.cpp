@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lib/jobs/bench_quality.h"
+#include "lib/jobs/bench_report.h"
 #include "tools/cli/options.h"
 #include "tools/cli/tables.h"
 #include "tools/kv_type.h"
@@ -82,7 +83,7 @@ cli::Table empty_table() {
   for (const std::string& model : quality_arguments.models)
     longest = std::max(longest, cli::display_width(short_name(model)));
   cli::Table table{.columns = {{"model", cli::Align::left, longest},
-                               {"type", cli::Align::left, 6},
+                               {"type", cli::Align::left, longest_type_name()},
                                {"size", cli::Align::right, 10},
                                {"bits/weight", cli::Align::right},
                                {"chunks", cli::Align::right}},

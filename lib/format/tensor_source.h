@@ -37,6 +37,8 @@ class TensorSource {
   virtual void release(std::size_t index) const = 0;
   /// How the checkpoint wants what tensor `index` is multiplied with to be rounded.
   virtual ActivationRounding activations(std::size_t /*index*/) const { return {}; }
+  /// Roundings that the checkpoint wants and activations() does not know, for people; each once.
+  virtual std::vector<std::string> unknown_roundings() const { return {}; }
   /// Files that this source reads.
   virtual std::vector<std::filesystem::path> files() const = 0;
   /// Index into files() of the one that holds tensor `index`.

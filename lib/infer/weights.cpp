@@ -86,6 +86,7 @@ class Weights::Loader {
     }
     monitor_.end();
     check_complete();
+    if (round_inputs_) warn_of_roundings();
     const bool tied = !weights_.head;
     if (tied) weights_.head = repacked(weights_.embedding, *embedding_index);
     count(tied);
@@ -129,6 +130,15 @@ class Weights::Loader {
         return;
       }
     LQ_ASSERT(false);  // a family names a tensor that has no slot here
+  }
+
+  void warn_of_roundings() {
+    for (const std::string& rounding : source_.unknown_roundings()) {
+      weights_.warnings_.push_back(source_.name() + ": activations are not rounded as the " +
+                                   "checkpoint wants it (" + rounding +
+                                   "), which is not supported: they are used as they are");
+      monitor_.warning(weights_.warnings_.back());
+    }
   }
 
   /// `products`: the matrix is multiplied with, nothing else.

@@ -55,6 +55,8 @@ class Weights {
 
   /// Name of the tensor that is `weight`; empty when it is none of this model's.
   std::string_view name_of(const WeightView& weight) const;
+  /// What is unlike the checkpoint says, a line each; the monitor heard it, too.
+  const std::vector<std::string>& warnings() const { return warnings_; }
   std::uint64_t bytes() const { return bytes_; }            ///< of all stored tensors
   std::uint64_t parameters() const { return parameters_; }  ///< values in all stored tensors
   /// Stored bytes that generating one token reads: all matrices but the embedding, whose row alone
@@ -65,6 +67,7 @@ class Weights {
   class Loader;
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::map<const std::byte*, std::string> names_;  ///< of matrices, by where they are
+  std::vector<std::string> warnings_;
   std::uint64_t bytes_ = 0, parameters_ = 0, bytes_per_token_ = 0;
 };
 

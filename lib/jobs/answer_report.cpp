@@ -68,6 +68,7 @@ OrderedJson to_json(const AnswerReport& report, const Model& model) {
         {"architecture", model.hparams().arch->gguf_name},
         {"file_type", model.weight_type()}}},
       {"settings", settings_json(report, model)},
+      {"warnings", model.weights().warnings()},
       {"token_ids", report.answer.ids}};
   if (report.prompt) json["prompt"] = json_text(*report.prompt);
   return json;

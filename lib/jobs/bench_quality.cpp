@@ -209,6 +209,7 @@ class QualityBench {
             .kv_type = cache_type_name(options_.kv_type),
             .exact = options_.exact,
             .compared = base_ || !options_.reference.empty(),
+            .warnings = model.weights().warnings(),
             .scores = {}};
   }
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
+#include "kernels/blocks/dtype.h"
 #include "lib/base/build_info.h"
 #include "lib/base/sha256.h"
 #include "lib/io/mapped_file.h"
@@ -30,11 +32,13 @@ OrderedJson case_json(const BenchCase& c) {
       {"isa", c.isa},
       {"device", c.device},
       {"kv_type", c.kv_type},
+      {"exact", c.exact},
       {"load_ns", c.load_ns},
       {"tokens_per_second", spread_json(c.tokens_per_second())},
       {"samples_ns", c.samples_ns},
       {"peak_rss_bytes", c.peak_rss_bytes},
-      {"unsteady", c.unsteady()}};
+      {"unsteady", c.unsteady()},
+      {"warnings", c.warnings}};
   if (c.kind == BenchKind::prompt) {
     const std::vector<double> samples(c.first_token_ns.begin(), c.first_token_ns.end());
     json["first_token_ns"] = spread_json(spread_of(samples));
@@ -74,6 +78,14 @@ OrderedJson report_head(const char* schema, const MachineFacts& machine) {
             {"operating_system", machine.operating_system}}},
           {"build",
            {{"version", build.version}, {"type", build.build_type}, {"compiler", build.compiler}}}};
+}
+
+std::size_t longest_type_name() {
+  std::size_t longest = 0;
+  for_each_dtype([&](DType, const DTypeTraits& type) {
+    longest = std::max(longest, std::string_view(type.name).size());
+  });
+  return longest;
 }
 
 bool is_unsteady(const Spread& spread) { return spread.mad > kUnsteady * spread.median; }

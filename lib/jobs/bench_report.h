@@ -24,6 +24,8 @@ struct BenchCase {
   int n_prompt = 0, n_generate = 0;
   int threads = 0;
   std::string isa, device, kv_type;
+  bool exact = false;                 ///< weights as stored, products in binary32
+  std::vector<std::string> warnings;  ///< what is unlike the checkpoint says
   std::int64_t load_ns = 0;
   std::vector<std::int64_t> samples_ns;  ///< one a repetition, of the tokens of the kind
   std::vector<std::int64_t>
@@ -49,6 +51,8 @@ struct BenchReport {
 OrderedJson report_head(const char* schema, const MachineFacts& machine);
 /// SHA-256 of the bytes of a model's files, one after the other.
 std::string files_sha256(const std::vector<std::filesystem::path>& paths);
+/// Characters of the longest weight_type, for columns.
+std::size_t longest_type_name();
 /// {median, mad, min, max}.
 OrderedJson spread_json(const Spread& spread);
 /// Whether samples differ so much that a small difference to another report means nothing.

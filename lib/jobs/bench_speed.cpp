@@ -24,15 +24,18 @@ std::vector<TokenId> random_tokens(int n, int n_vocab) {
 /// One model on one number of threads.
 class Runner {
  public:
+  /// `first`: of several with this model; what is to be said of it is said once.
   Runner(const std::filesystem::path& path, int threads, const BenchOptions& options,
-         BenchCase base, Monitor& monitor)
+         BenchCase base, bool first, Monitor& monitor)
       : options_(options),
         base_(std::move(base)),
         monitor_(monitor),
         backend_(make_cpu_backend(threads)),
         load_start_(Clock::now()),
         model_(open_runnable(path, threads, monitor), *backend_,
-               {.repack = !options.exact, .round_inputs = !options.exact}),
+               {.repack = !options.exact,
+                .round_inputs = !options.exact,
+                .monitor = first ? &monitor : nullptr}),
         session_(model_, {.context = longest_text(options), .kv_type = options.kv_type}) {
     base_.load_ns = std::chrono::nanoseconds(Clock::now() - load_start_).count();
     base_.model = path.string();
@@ -41,6 +44,8 @@ class Runner {
     base_.model_bytes = model_.weights().bytes();
     base_.parameters = model_.weights().parameters();
     base_.bytes_per_token = model_.weights().bytes_per_token();
+    base_.exact = options.exact;
+    base_.warnings = model_.weights().warnings();
     base_.threads = threads;
     base_.isa = backend_->instruction_set();
     base_.device = backend_->name();
@@ -135,7 +140,8 @@ BenchReport bench_speed(const BenchOptions& options,
     BenchCase base{.model_sha256 = hashes[i]};
     for (const int threads : options.threads) {
       base.bandwidth = bandwidth[threads];
-      Runner runner(path, threads, options, base, monitor);
+      const bool first = threads == options.threads.front();
+      Runner runner(path, threads, options, base, first, monitor);
       for (const int n : options.n_prompt)
         if (n > 0) add(runner.prompt(n));
       for (const int n : options.n_generate)

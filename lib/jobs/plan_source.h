@@ -28,6 +28,10 @@ class PlanSource : public TensorSource {
   std::uint64_t rows_made(std::size_t index) const override;
   void release(std::size_t index) const override;
   ActivationRounding activations(std::size_t index) const override;
+  std::vector<std::string> unknown_roundings() const override {
+    return conversion_.source ? conversion_.source->unknown_roundings()
+                              : std::vector<std::string>();
+  }
   std::vector<std::filesystem::path> files() const override { return conversion_.inputs; }
 
  private:

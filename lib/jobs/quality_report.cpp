@@ -73,6 +73,7 @@ OrderedJson to_json(const QualityCase& c) {
                       {"device", c.device},
                       {"kv_type", c.kv_type},
                       {"exact", c.exact},
+                      {"warnings", c.warnings},
                       {"load_ns", c.load_ns},
                       {"run_ns", c.run_ns}};
   json["perplexity"] = estimate_json(perplexity_of(c.scores));

@@ -19,6 +19,7 @@ struct QualityCase {
   int n_ctx = 0, n_chunks = 0, threads = 0;
   std::string isa, device, kv_type;
   bool exact = false, compared = false;  ///< compared: scores know a reference
+  std::vector<std::string> warnings;     ///< what is unlike the checkpoint says
   std::int64_t load_ns = 0, run_ns = 0;
   std::vector<TokenScore> scores;  ///< scored_tokens(n_ctx) for each chunk, in their order
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 
 #include "lib/base/error.h"
 #include "lib/base/quote.h"
@@ -157,6 +158,14 @@ std::size_t QuantizedFolder::file_index(std::size_t index) const {
 ActivationRounding QuantizedFolder::activations(std::size_t index) const {
   const StoredMatrix* of = matrix(index);
   return of ? of->activations : ActivationRounding{};
+}
+
+std::vector<std::string> QuantizedFolder::unknown_roundings() const {
+  std::set<std::string> found;
+  for (const Entry& entry : entries_)
+    if (entry.matrix && !entry.matrix->other_activations.empty())
+      found.insert(entry.matrix->other_activations);
+  return {found.begin(), found.end()};
 }
 
 std::span<const std::byte> QuantizedFolder::data(std::size_t index) const {

@@ -33,6 +33,7 @@ class QuantizedFolder : public TensorSource {
   std::uint64_t rows_made(std::size_t index) const override;
   void release(std::size_t index) const override;
   ActivationRounding activations(std::size_t index) const override;
+  std::vector<std::string> unknown_roundings() const override;
   std::vector<std::filesystem::path> files() const override { return stored_->files(); }
   std::size_t file_index(std::size_t index) const override;
 

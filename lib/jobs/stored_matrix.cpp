@@ -405,6 +405,7 @@ class MatrixFinder {
 
   void find_activations() {
     matrix_.activations.scheme = matrix_.scheme.activations;
+    matrix_.other_activations = stored_.other_activations;
     if (!matrix_.activations || !stored_.static_activations) return;
     const bool nvfp4 = matrix_.scheme.number == WeightNumber::nvfp4;
     const bool divides = nvfp4 && matrix_.scheme.layout != WeightLayout::modelopt;

@@ -30,6 +30,7 @@ struct StoredMatrix {
   /// Rows are made in multiples of this, but for the last ones.
   std::uint64_t row_step = 1;
   ActivationRounding activations = {};
+  std::string other_activations = {};  ///< what the checkpoint wants where those cannot say it
 
   std::vector<std::span<const std::byte>> parts = {};
   std::vector<std::string> part_names = {};       ///< of the tensors, for messages

@@ -259,6 +259,8 @@ void StoredSchemeParser::parse_bitsandbytes(const JsonObject& config) {
   stored.scheme.number = four ? WeightNumber::bnb_nf4 : WeightNumber::bnb_int8;
   stored.scheme.bits = four ? 4 : 8;
   stored.scheme.scales = four ? ScalesOf::group : ScalesOf::channel;
+  if (eight)
+    stored.other_activations = "8-bit integers, a scale a token, apart from columns of outliers";
   for_all(stored);
 }
 

@@ -21,6 +21,8 @@ struct StoredScheme {
   WeightScheme scheme = {};
   std::uint64_t block_rows = 0, block_cols = 0;  ///< with ScalesOf::block
   bool static_activations = false;               ///< activations have a scale in the checkpoint
+  std::string other_activations =
+      {};  ///< how activations are rounded, where `scheme` cannot say it
 };
 
 /// What quant_method may be: "gptq", ...

@@ -67,6 +67,17 @@ void set_block(const JsonObject& weights, StoredScheme& stored) {
   stored.block_cols = (*size)[1].get<std::uint64_t>();
 }
 
+/// "'int' of 4 bits, strategy 'group' of 64, with zero points"
+std::string text_of_activations(const JsonObject& activations, const std::string& type,
+                                std::int64_t bits, const std::string& strategy) {
+  std::string text =
+      quote(type) + " of " + std::to_string(bits) + " bits, strategy " + quote(strategy);
+  if (const auto group = activations.integer("group_size", -1, kMostColumns); group && *group > 0)
+    text += " of " + std::to_string(*group);
+  if (!activations.boolean("symmetric").value_or(true)) text += ", with zero points";
+  return text;
+}
+
 }  // namespace
 
 StoredScheme compressed_weights(const JsonObject& weights, const std::string& format) {
@@ -127,6 +138,8 @@ void add_compressed_activations(const JsonObject& activations, StoredScheme& sto
     scheme = ActivationScheme::mxfp8_group;
   } else if (type == "float" && bits == 4 && group == 16) {
     scheme = ActivationScheme::fp4_group;
+  } else {
+    stored.other_activations = text_of_activations(activations, type, bits, strategy);
   }
   const Json* dynamic = activations.find("dynamic");
   const bool is_dynamic = dynamic && dynamic->is_boolean() && dynamic->get<bool>();

@@ -40,8 +40,8 @@ class StoredSchemeParser {
 
 /// What compressed-tensors says of weights. Throws Error(unsupported | input).
 StoredScheme compressed_weights(const JsonObject& weights, const std::string& format);
-/// What it says of activations, of the weights' scheme the rest. Unknown ones become none: they are
-/// no part of the weights.
+/// What it says of activations. Schemes that are not known become none and other_activations: they
+/// are no part of the weights.
 void add_compressed_activations(const JsonObject& activations, StoredScheme& stored);
 
 }  // namespace lq

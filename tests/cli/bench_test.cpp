@@ -61,6 +61,8 @@ void check_case(const Json& c, std::size_t repetitions) {
   CHECK(c["weight_type"] == "BF16");
   CHECK(c["device"] == "cpu");
   CHECK(c["kv_type"] == "f16");
+  CHECK(c["exact"] == false);
+  CHECK(c["warnings"].empty());
   CHECK(c["batch"] == 1);
   CHECK(c["depth"] == 0);
   CHECK(c["unsteady"].is_boolean());
@@ -120,6 +122,9 @@ TEST_CASE("lq-bench: the type of the cache is what was asked for") {
         {demo.path, "-p", "4", "-n", "2", "-t", "1", "-r", "1", "--json", "--kv-type", type});
     for (const Json& c : Json::parse(run.out)["cases"]) CHECK(c["kv_type"] == type);
   }
+  const auto exact = run_expecting(
+      0, "lq-bench", {demo.path, "-p", "4", "-n", "2", "-t", "1", "-r", "1", "--json", "--exact"});
+  for (const Json& c : Json::parse(exact.out)["cases"]) CHECK(c["exact"] == true);
 }
 
 TEST_CASE("lq-bench: the table has a row for each case and says what the columns are") {
@@ -197,7 +202,7 @@ TEST_CASE("lq-bench kernels: one set, the reason for the choice, and names that 
   const auto table =
       run_expecting(0, "lq-bench",
                     {"kernels", "--type", "Q4_0", "--op", "decode", "--isa", "generic", "-r", "1"});
-  CHECK(holds(table.out, "| Q4_0    | decode            | generic     |"));
+  CHECK(holds(table.out, "| Q4_0     | decode            | generic     |"));
   CHECK_FALSE(holds(table.out, "encode"));
   const auto explained =
       run_expecting(0, "lq-bench", {"kernels", "--explain"}, {.env = {{"LQ_CPU_ISA", "generic"}}});

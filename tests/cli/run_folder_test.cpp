@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "lib/base/json.h"
 #include "tests/support/errors.h"
@@ -71,6 +72,63 @@ TEST_CASE("lq-run: a file of NVFP4 with factors beside its matrices answers as t
     const auto run = run_expecting(0, "lq-run", {file, kQuestion, "--temp", "0", how});
     CHECK(run.out == kAnswer);
   }
+}
+
+TEST_CASE("lq-bench: the longest names of types fit their column") {
+  const TempDir dir;
+  const std::string folder = (dir / "folder").string();
+  run_expecting(0, "lq-quantize", {checkpoint("lq-demo").string(), folder, "FP8_DYNAMIC", "-q"});
+  const auto run = run_expecting(0, "lq-bench", {folder, "-p", "4", "-n", "0", "-r", "1"});
+  std::istringstream lines(run.out);
+  std::string header, line;
+  std::getline(lines, header);
+  std::getline(lines, line);
+  CHECK(line.size() == header.size());
+  std::getline(lines, line);
+  CHECK(holds(line, "E4M3_128"));
+  CHECK(line.size() == header.size());
+}
+
+TEST_CASE("activations that cannot be rounded as the checkpoint wants are warned of") {
+  const TempDir dir;
+  const std::string plain = (dir / "plain").string(), eight = (dir / "eight").string();
+  run_expecting(0, "lq-quantize", {checkpoint("lq-demo").string(), plain, "W8A8", "-q"});
+  run_expecting(0, "lq-quantize", {checkpoint("lq-demo").string(), eight, "INT8", "-q"});
+  const CheckpointCopy changed(plain);
+  changed.change("config.json", [](Json& config) {
+    Json& activations =
+        config["quantization_config"]["config_groups"]["group_0"]["input_activations"];
+    activations["num_bits"] = 4;
+    activations["symmetric"] = false;
+  });
+  const auto answer = [](const std::string& folder, const char* how) {
+    return run_expecting(0, "lq-run", {folder, kQuestion, "--temp", "0", "--json", how});
+  };
+  const struct {
+    std::string folder, rounding;
+  } kCases[] = {{changed.path().string(), "('int' of 4 bits, strategy 'token', with zero points)"},
+                {eight, "(8-bit integers, a scale a token, apart from columns of outliers)"}};
+  for (const auto& one : kCases) {
+    const auto run = answer(one.folder, "--kv-type=f16");
+    const Json warnings = Json::parse(run.out)["warnings"];
+    REQUIRE(warnings.size() == 1);
+    const auto text = warnings[0].get<std::string>();
+    CHECK(holds(text, one.folder + ": activations are not rounded"));
+    CHECK(holds(text, one.rounding));
+    CHECK(holds(text, "used as they are"));
+    CHECK(holds(run.err, text));
+    const auto exact = answer(one.folder, "--exact");  // rounds nothing, whatever the checkpoint
+    CHECK(Json::parse(exact.out)["warnings"].empty());
+    CHECK(!holds(exact.err, "rounded"));
+    const auto bench = run_expecting(
+        0, "lq-bench", {one.folder, "-p", "8", "-n", "4", "-r", "1", "-t", "1,2", "--json"});
+    for (const Json& c : Json::parse(bench.out)["cases"]) CHECK(c["warnings"] == warnings);
+    CHECK(bench.err.find(one.rounding) == bench.err.rfind(one.rounding));  // once
+    CHECK(holds(bench.err, one.rounding));
+  }
+  const auto run = answer(plain, "--kv-type=f16");
+  CHECK(Json::parse(run.out)["warnings"].empty());
+  CHECK(!holds(run.err, "rounded"));
 }
 
 TEST_CASE("lq-run: a folder without a model is refused with what is missing") {
