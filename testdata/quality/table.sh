@@ -10,12 +10,13 @@
 #
 # Environment: LQ_BIN (folder of the programs; build/tools; empty: PATH), TEXT (val.txt here), CONTEXT (512), CHUNKS (0:
 # all), OPTIONS (--exact: products in binary32, so that the stored weights alone make the difference; "" measures
-# what runs), THREADS, TYPES and SCHEMES (instead of those below).
+# what runs), THREADS, TYPES and SCHEMES (instead of those below), CALIBRATION (a text; the last 600 lines of TEXT, which the
+# first 20 chunks do not reach: for schemes that end in --calibrate).
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-folder=$here reference=
+folder=$here reference='' measured=''
 while getopts o:r: option; do
   case $option in
     o) folder=$OPTARG ;;
@@ -38,7 +39,7 @@ schemes=${SCHEMES-W8A16,--group-size,32 W8A16,--group-size,channel W4A16,--group
 W4A16,--group-size,32,--method,mse W4A16_ASYM,--group-size,32 \
 W4A16_ASYM,--group-size,32,--method,mse W4A16_ASYM,--group-size,32,--method,hqq W4A16,--group-size,32,--format,gptq \
 W4A16_ASYM,--group-size,32,--format,awq W3A16,--group-size,32 W2A16,--group-size,32 W8A8 W4AFP8,--group-size,32 FP8 FP8_DYNAMIC \
-FP8_BLOCK NVFP4A16 MXFP4A16 MXFP8 NF4 NF4,--double-quant FP4 INT8}
+FP8_BLOCK FP8_STATIC,--calibrate W8A8_STATIC,--calibrate NVFP4,--calibrate NVFP4A16 MXFP4A16 MXFP8 NF4 NF4,--double-quant FP4 INT8}
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -96,10 +97,18 @@ else
   "${bin}lq-convert" -q "$checkpoint" -o "$reference" --outtype bf16
   measure "$reference"
   for type in $types; do quantize "$type" "$reference" "$work/$type.gguf" "$type"; done
+  calibration=${CALIBRATION:-$work/calibration.txt}
+  [ -n "${CALIBRATION:-}" ] || tail -n 600 "$text" >"$calibration"
   for scheme in $schemes; do
-    name=$(echo "$scheme" | sed 's/,--[a-z-]*,/-/g; s/,--/-/g')
+    plain=${scheme%,--calibrate}
+    name=$(echo "$plain" | sed 's/,--[a-z-]*,/-/g; s/,--/-/g')
     # shellcheck disable=SC2046
-    quantize "$name" "$checkpoint" "$work/$name" $(echo "$scheme" | tr , ' ')
+    set -- $(echo "$plain" | tr , ' ')
+    if [ "$plain" != "$scheme" ]; then
+      measured="$measured${measured:+,} $plain"
+      set -- "$@" --calibrate "$calibration"
+    fi
+    quantize "$name" "$checkpoint" "$work/$name" "$@"
   done
 fi
 chunks_said=
@@ -115,6 +124,7 @@ chunks_said=
   echo 'Sizes are of all tensors as they are in memory: folders keep the embedding in 16 bits, groups have scales of 32 bits there,'
   echo 'and integers of 2 and 3 bits take 4. With --exact activations are not rounded, so that weights alone make the difference.'
   echo 'results.csv has every figure of lq-bench kld -o csv.'
+  [ -z "$measured" ] || echo "Scales of activations of$measured were measured on ${CALIBRATION:-the last 600 lines of the text}."
   echo
   awk -F, '
     NR == 1 { for (i = 1; i <= NF; ++i) at[$i] = i
