@@ -34,9 +34,9 @@ bin=${LQ_BIN-$root/build/tools}
 bin=${bin:+$bin/}
 text=${TEXT:-$here/val.txt} context=${CONTEXT:-512} chunks=${CHUNKS:-0} options=${OPTIONS---exact}
 types=${TYPES-Q8_0 Q6_K Q5_K_M Q5_K_S Q5_1 Q5_0 Q4_K_M Q4_K_S Q4_1 Q4_0 IQ4_NL IQ4_XS Q3_K_L Q3_K_M Q3_K_S IQ3_M IQ3_S Q2_K TQ2_0 TQ1_0}
-# Options after a comma. Groups of 32: the small model's rows of 704 values are not whole groups of 128.
-schemes=${SCHEMES-W8A16,--group-size,32 W8A16,--group-size,channel W4A16,--group-size,32 W4A16,--group-size,64 \
-W4A16,--group-size,32,--method,mse W4A16_ASYM,--group-size,32 \
+# Options after a comma. Groups of 32 and 64 beside the usual 128: the small model's rows have 256 and 768 values only.
+schemes=${SCHEMES-W8A16,--group-size,32 W8A16,--group-size,128 W8A16,--group-size,channel W4A16,--group-size,32 W4A16,--group-size,64 \
+W4A16,--group-size,128 W4A16,--group-size,32,--method,mse W4A16_ASYM,--group-size,32 W4A16_ASYM,--group-size,128 \
 W4A16_ASYM,--group-size,32,--method,mse W4A16_ASYM,--group-size,32,--method,hqq W4A16,--group-size,32,--format,gptq \
 W4A16_ASYM,--group-size,32,--format,awq W3A16,--group-size,32 W2A16,--group-size,32 W8A8 W4AFP8,--group-size,32 FP8 FP8_DYNAMIC \
 FP8_BLOCK FP8_STATIC,--calibrate W8A8_STATIC,--calibrate NVFP4,--calibrate NVFP4A16 MXFP4A16 MXFP8 NF4 NF4,--double-quant FP4 INT8}

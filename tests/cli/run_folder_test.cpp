@@ -22,7 +22,7 @@ struct Quantized {
   std::vector<std::string> arguments;  ///< after the folders
   const char* type;                    ///< of most weights when they run
 };
-// Rows of the demo model are 256 and 704 long, which groups of 128 do not divide.
+// Groups of 32 and 64 have blocks of 32, those of 128 and whole rows have blocks of 128.
 const Quantized kQuantized[] = {{{"W4A16", "--group-size", "32"}, "I4_32"},
                                 {{"W4A16_ASYM", "--group-size", "64"}, "I4_32"},
                                 {{"W8A8"}, "I8_128"},

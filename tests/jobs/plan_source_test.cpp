@@ -101,7 +101,7 @@ TEST_CASE("the first bad row of a matrix is named, whatever thread makes it") {
   test::write_quantized(checkpoint("llama3"), test::quantized_case("w8a8"), dir / "folder");
   const test::CheckpointCopy copy((dir / "folder").string());
   const std::uint16_t infinity = 0x7f80;  // of a bfloat16
-  for (const std::size_t row : {200, 70, 190})
+  for (const std::size_t row : {200u, 70u, 190u})
     copy.overwrite("model.layers.0.mlp.up_proj.weight_scale", row * sizeof infinity,
                    std::as_bytes(std::span(&infinity, 1)));
   Monitor nobody;
