@@ -249,7 +249,10 @@ class MatrixFinder {
         scheme.layout == WeightLayout::compressed_tensors && (scheme.symmetric || unpacked);
     matrix_.row_step = rows_apart ? 1 : 32;
     if (!matrix_.column_groups.empty() || !matrix_.column_factors.empty()) return;
-    if (scheme.bits <= 4 && !unpacked)
+    // Products with I4 round what they are given to 8 bits; a checkpoint that says how activations
+    // are rounded means that and nothing else, which those with I8 do.
+    const bool rounds_inputs = scheme.activations != ActivationScheme::none;
+    if (scheme.bits <= 4 && !unpacked && !(rounds_inputs && scheme.symmetric))
       matrix_.type = block_type(cols, group, DType::I4_32, DType::I4_128);
     else if (scheme.symmetric)
       matrix_.type = block_type(cols, group, DType::I8_32, DType::I8_128);

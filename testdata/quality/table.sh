@@ -122,7 +122,7 @@ chunks_said=
   echo "quantile, how often the likeliest token stays the same. $(basename "$text"), chunks of $context tokens, the second half of each"
   echo "scored; +-: standard error. Made by \`testdata/quality/table.sh\` with \`lq-bench kld${options:+ $options}\`${chunks_said}."
   echo 'Sizes are of all tensors as they are in memory: folders keep the embedding in 16 bits, groups have scales of 32 bits there,'
-  echo 'and integers of 2 and 3 bits take 4. With --exact activations are not rounded, so that weights alone make the difference.'
+  echo 'and integers of 2 and 3 bits take 4, those of W4AFP8 8. With --exact activations are not rounded, so that weights alone make the difference.'
   echo 'results.csv has every figure of lq-bench kld -o csv.'
   [ -z "$measured" ] || echo "Scales of activations of$measured were measured on ${CALIBRATION:-the last 600 lines of the text}."
   echo

@@ -168,6 +168,7 @@ TEST_CASE("matrices of quantized folders have the narrowest type that holds them
   CHECK(types_of_case("llama3", "w4a-32") == Types{{"I4_32", 14}});
   CHECK(types_of_case("mistral", "w4-channel") == Types{{"I4_128", 2}, {"I4_32", 12}});
   CHECK(types_of_case("llama3", "w3-32") == Types{{"I4_32", 14}});
+  CHECK(types_of_case("llama3", "w4afp8") == Types{{"I8_32", 14}});  // products leave inputs alone
   CHECK(types_of_case("llama3", "w8-channel") == Types{{"I8_128", 14}});
   CHECK(types_of_case("llama3", "gptq-W8A16") == Types{{"I8_32", 14}});
   CHECK(types_of_case("llama3", "awq-64") == Types{{"I4_32", 14}});

@@ -128,7 +128,7 @@ def main():
         print(f"{' '.join(arguments)}: lq-run --exact: relative RMS {exact:.7f} from the dequantized weights; "
               f"lq-run: {as_run:.7f} from them with rounded activations, {first:.7f} for the first token")
         assert exact < 1e-5, "lq-run --exact computes something else"
-        if re.match("W[234]A", arguments[0]):  # products with these integers round their input to 8 bits
+        if re.match("W[234]A16", arguments[0]):  # products with these integers round their input to 8 bits
             assert as_run < 0.1, "lq-run computes something else"
         else:
             assert first < 1e-5, "lq-run rounds activations in another way"
