@@ -74,7 +74,10 @@ class TensorRestorer {
     std::vector<std::string> unknown;
     for (std::size_t i = 0; i < source_.tensors().size(); ++i) {
       const std::string& name = source_.tensors()[i].name;
-      if (is_matrix_factor(source_, name)) continue;
+      if (is_matrix_factor(source_, name)) {
+        n_input_factors_ += name.ends_with("input_scale");
+        continue;
+      }
       const auto match = match_gguf_name(arch_, name);
       if (!match.rule || match.layer >= hparams_.n_layers)
         unknown.push_back(name);
@@ -213,6 +216,10 @@ class TensorRestorer {
     if (n_rounded_ > 0 && !chosen_)
       monitor_.warning(source_.name() + ": " + std::to_string(n_rounded_) +
                        " matrices are stored in another float type and rounded to " + type);
+    if (n_input_factors_ > 0)
+      monitor_.warning(source_.name() + ": scales of activations (" +
+                       std::to_string(n_input_factors_) +
+                       " tensors) are left out: folders whose weights are floats have none");
     if (!inexact_.empty())
       monitor_.warning(source_.name() + ": " + type + " cannot hold all values of " +
                        listed(inexact_) + ": kept in F32");
@@ -227,7 +234,7 @@ class TensorRestorer {
   std::vector<HfModel::Tensor> tensors_;
   std::set<std::pair<const TensorRule*, int>> present_;
   std::set<std::string> quantized_;
-  std::size_t n_rounded_ = 0;
+  std::size_t n_rounded_ = 0, n_input_factors_ = 0;
   std::vector<std::string> inexact_;
 };
 

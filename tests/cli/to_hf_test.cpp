@@ -124,7 +124,10 @@ TEST_CASE("lq-convert to-hf multiplies NVFP4 matrices with the factors beside th
                   {checkpoint(name).string(), folder, "NVFP4", "--calibrate",
                    testdata("importance/text.txt"), "-c", "64", "-q"});
     run_expecting(0, "lq-convert", {folder, "-o", gguf, "-q"});
-    run_expecting(0, "lq-convert", {"to-hf", gguf, "-o", back, "--outtype", "f32", "-q"});
+    const auto run =
+        run_expecting(0, "lq-convert", {"to-hf", gguf, "-o", back, "--outtype", "f32"});
+    CHECK(holds(run.err, "scales of activations ("));
+    CHECK(holds(run.err, "quantized before (NVFP4)"));
     Monitor nobody;
     const auto stored = open_runnable(folder, 1, nobody), restored = open_runnable(back, 1, nobody);
     REQUIRE(stored->tensors().size() == restored->tensors().size());
