@@ -147,11 +147,15 @@ std::unique_ptr<Buffer> CpuBackend::repack(WeightView& weight, const RowMaker* r
   share((n_panels + together - 1) / together, size_of(weight.rows) * size_of(weight.cols),
         [&](std::ptrdiff_t begin, std::ptrdiff_t end) {
           const int step = together * kernels::kPanelRows;
-          std::vector<std::byte> made(rows ? size_of(step) * row_bytes : 0);
+          std::vector<std::byte> made;
+          const auto make = [&](int first, int n) {
+            made.resize(size_of(step) * row_bytes);
+            rows->make(first, n, made.data());
+          };
           for (int first = static_cast<int>(begin) * step;
                first < static_cast<int>(end) * step && first < weight.rows; first += step) {
             const int n = std::min(weight.rows - first, step);
-            if (rows && !failure.keeps(first, [&] { rows->make(first, n, made.data()); })) return;
+            if (rows && !failure.keeps(first, [&] { make(first, n); })) return;
             const std::byte* from = rows ? made.data() : weight.data + size_of(first) * row_bytes;
             for (int r = 0; r < n; r += kernels::kPanelRows)
               encode(from + size_of(r) * row_bytes, row_bytes, std::min(n - r, kernels::kPanelRows),

@@ -38,7 +38,7 @@ std::string gguf_of(const TempDir& dir, const std::string& name, const std::stri
 }
 
 /// A tensor of a model that can be run, by GGUF's name.
-std::vector<float> values_in(const TensorSource& source, const std::string& name) {
+std::vector<float> values_of_tensor(const TensorSource& source, const std::string& name) {
   const auto index = source.find(name);
   REQUIRE(index);
   const TensorInfo& tensor = source.tensors()[*index];
@@ -136,8 +136,8 @@ TEST_CASE("lq-convert to-hf multiplies NVFP4 matrices with the factors beside th
       const TensorInfo& tensor = stored->tensors()[i];
       if (tensor.type != DType::FP4_16) continue;
       CAPTURE(tensor.name);
-      const auto expected = values_in(*stored, tensor.name),
-                 got = values_in(*restored, tensor.name);
+      const auto expected = values_of_tensor(*stored, tensor.name),
+                 got = values_of_tensor(*restored, tensor.name);
       // A product with the factor there, a quotient by its reciprocal here.
       bool same = expected.size() == got.size();
       for (std::size_t j = 0; same && j < got.size(); ++j)
