@@ -39,14 +39,29 @@ bool spin(std::chrono::microseconds limit, const Pause& pause, const Ready& read
 
 constexpr std::chrono::microseconds kSpin{50}, kYield{2000};
 
-void pin(std::thread& thread, int core) {
-  cpu_set_t allowed, one;
-  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
-  CPU_ZERO(&one);
+/// Number `core` of those that the process may use; -1: there is none.
+int core_at(int core) {
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return -1;
   for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
-    if (CPU_ISSET(cpu, &allowed) && core-- == 0) CPU_SET(cpu, &one);
+    if (CPU_ISSET(cpu, &allowed) && core-- == 0) return cpu;
+  return -1;
+}
+
+void pin(pthread_t thread, int cpu) {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  if (cpu >= 0) CPU_SET(cpu, &one);
   // Without permission the thread runs where the system puts it.
-  if (CPU_COUNT(&one) == 1) pthread_setaffinity_np(thread.native_handle(), sizeof one, &one);
+  if (cpu >= 0) pthread_setaffinity_np(thread, sizeof one, &one);
+}
+
+/// Moves the calling thread, which may leave again: threads that it makes may run anywhere.
+void move_to(int cpu) {
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || !CPU_ISSET(cpu, &allowed)) return;
+  pin(pthread_self(), cpu);
+  sched_setaffinity(0, sizeof allowed, &allowed);
 }
 
 }  // namespace
@@ -60,8 +75,9 @@ ThreadPool::ThreadPool(int threads) {
     } catch (const std::exception&) {
       break;  // fewer threads do the same work
     }
-    if (own_cores) pin(workers_.back(), worker);
+    if (own_cores) pin(workers_.back().native_handle(), core_at(worker));
   }
+  if (own_cores && !workers_.empty()) own_core_ = core_at(0);
 }
 
 ThreadPool::~ThreadPool() {
@@ -72,6 +88,8 @@ ThreadPool::~ThreadPool() {
 
 void ThreadPool::publish(int n, void* job, Enter enter, Task task) {
   LQ_ASSERT(n >= 0 && n <= kMaxTasks);
+  // The system is in no hurry to part two busy threads, least of all those of real-time priority.
+  if (own_core_ >= 0 && n > 0 && sched_getcpu() != own_core_) move_to(own_core_);
   job_ = job;
   enter_ = enter;
   task_ = task;

@@ -14,8 +14,8 @@ class ThreadPool {
  public:
   static constexpr int kMaxTasks = 1 << 19;
 
-  /// With as many threads as cores that the process may use, each worker but the first gets a core
-  /// of its own.
+  /// With as many threads as cores that the process may use, each worker gets a core of its own:
+  /// the caller is moved to its own one where it is found elsewhere at the start of a job.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -66,6 +66,7 @@ class ThreadPool {
   void* job_ = nullptr;
   Enter enter_ = nullptr;
   Task task_ = nullptr;
+  int own_core_ = -1;  ///< of the caller; -1: any
   std::vector<std::thread> workers_;
 };
 
