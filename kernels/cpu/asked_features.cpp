@@ -32,6 +32,8 @@ bool request_tile_data() {
 
 bool has_avx512_bf16() noexcept { return (extended_features(1).eax & bit_of(5)) != 0; }
 
+bool has_fast_avx512_bf16() noexcept { return has_avx512_bf16() && __builtin_cpu_is("amd") != 0; }
+
 bool grants_tiles() noexcept {
   constexpr unsigned kBfloat = bit_of(22), kTile = bit_of(24), kBoth = kBfloat | kTile;
   static const bool kGranted = (extended_features(0).edx & kBoth) == kBoth && request_tile_data();

@@ -6,6 +6,10 @@ namespace lq::kernels {
 
 bool has_avx512_bf16() noexcept;
 
+/// AMD's: a product of pairs takes as long as one of binary32. On Intel's it was measured to take
+/// four times as long.
+bool has_fast_avx512_bf16() noexcept;
+
 /// AMX tiles of bfloat16, and leave from the operating system to use them: it sets up the tiles'
 /// state of a thread only for processes that asked. This asks.
 bool grants_tiles() noexcept;

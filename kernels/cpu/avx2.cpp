@@ -5,6 +5,7 @@
 #include "kernels/cpu/ops/attention_lanes.h"
 #include "kernels/cpu/ops/decode_scaled_avx2.h"
 #include "kernels/cpu/ops/encode_table.h"
+#include "kernels/cpu/ops/float_codes_avx2.h"
 #include "kernels/cpu/ops/floats_avx2.h"
 #include "kernels/cpu/ops/groups_avx2.h"
 #include "kernels/cpu/ops/lanes_avx2.h"
@@ -105,7 +106,7 @@ consteval KernelTable make_table() {
 #include "kernels/blocks/dtypes.def"
 #undef LQ_DTYPE
 #undef LQ_STORAGE
-  table.panels = panel_kernels_of<PanelsAvx2>();
+  table.panels = panel_kernels_of<PanelsAvx2, Floats8>();
   table.rms_norm = rms_norm_avx2;
   table.silu_multiply = silu_multiply_avx2;
   table.add = add_avx2;

@@ -53,15 +53,17 @@ struct PanelKernels {
   /// binary32, blocks in order, one rounding for each scale's product: the bits of y are the same
   /// in every instruction set, for every number of tokens.
   PanelProducts few;
-  /// For many_tokens and more (0: never). Weights and activations are rounded to bfloat16.
+  /// For many_tokens and more (0: never), for some types: weights and activations are rounded to
+  /// bfloat16.
   PanelProducts many;
   int many_tokens = 0;
   /// One panel, whose memory is zero before, of n_rows (at most 16) stored rows.
   void (*encode[kDTypeCount])(const std::byte* rows, std::size_t row_bytes, int n_rows, int cols,
                               std::byte* panel) noexcept = {};
 
-  const PanelProducts& products(int n_tokens) const {
-    return many_tokens > 0 && n_tokens >= many_tokens ? many : few;
+  const PanelProducts& products(DType type, int n_tokens) const {
+    const bool use_many = many_tokens > 0 && n_tokens >= many_tokens;
+    return use_many && many.multiply[index_of(type)] ? many : few;
   }
 };
 

@@ -53,8 +53,10 @@ inline WeightScale weight_scale(const std::byte* tile, int run, int u, int r) {
   return result;
 }
 
-class PlainTiles {
+class PlainTiles : public TileRegisters<PlainTiles> {
  public:
+  static constexpr int kBlockTokens = kMostBlockTokens, kChunkSteps = 64;  ///< 1 MB
+
   template <int kTile>
   void zero() {
     tile_[kTile] = {};
@@ -95,6 +97,15 @@ class PlainTiles {
         const int code = panel_code<F>(tile, 8 * run + c / 4, 4 * r + c % 4) - scale.zero;
         const std::uint16_t weight =
             round_to_bfloat(fmaf(static_cast<float>(code), scale.step, scale.low));
+        memcpy(b + c / 2 * kTileRow + 4 * r + c % 2 * 2, &weight, sizeof weight);
+      }
+  }
+
+  template <class Block>
+  static void expand_floats(const std::byte* from, std::byte* b) {
+    for (int c = 0; c < kStepColumns; ++c)
+      for (int r = 0; r < kPanelRows; ++r) {
+        const std::uint16_t weight = round_to_bfloat(plain_weight<Block>(from, c, r));
         memcpy(b + c / 2 * kTileRow + 4 * r + c % 2 * 2, &weight, sizeof weight);
       }
   }

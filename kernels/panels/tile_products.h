@@ -12,15 +12,21 @@
 //
 // A set of tiles says:
 //
-//   zero<T>(), load<T>(from, stride), store<T>(to, stride), add_product<C, A, B>()  with tiles 0-7
-//   expand<F>(tile, run, b)     columns [32 run, 32 run + 32) of a tile of a panel to B
-//   round_columns(x, to)        32 values to bfloat16
+//   multiply_steps<tokens / 16, panels>(steps, advance)  C += A B for a window's steps, advance()
+//                                  once for each; TileRegisters makes it of zero<T>(),
+//                                  load<T>(from, stride), store<T>(to, stride) and
+//                                  add_product<C, A, B>() with tiles 0-7
+//   kBlockTokens, kChunkSteps      tokens and steps whose A stays in the second cache
+//   expand<F>(tile, run, b)        columns [32 run, 32 run + 32) of a tile of a panel to B
+//   expand_floats<Block>(from, b)  32 columns of a panel of numbers of 16 bits to B
+//   round_columns(x, to)           32 values to bfloat16
 //
 // A weight is code * step + low, one rounding to binary32, then one to bfloat16. step is the scale
 // of the tile times that of the group, low likewise, or -zero * step, which is exact: zero is a
 // power of two. Where groups have zeros of their own, a weight is (code - zero) * step. Roundings
 // to bfloat16 are to the nearest, ties to even; subnormal numbers become 0.
 #include "kernels/blocks/all_blocks.h"
+#include "kernels/panels/float_panels.h"
 #include "kernels/panels/layout.h"
 
 namespace lq::kernels {
@@ -29,9 +35,9 @@ namespace {
 constexpr int kTileSide = 16;                      ///< rows of a tile; 32-bit numbers of a row
 constexpr int kTileRow = 64, kMatrixBytes = 1024;  ///< bytes
 constexpr int kStepColumns = 32;
-constexpr int kWindowSteps = 8;                      ///< two panels' B: 16 KB
-constexpr int kChunkSteps = 64, kBlockTokens = 256;  ///< their A: 1 MB
-constexpr int kWidestMatrix = 2 * kTileSide;         ///< tokens whose tiles of A lie together
+constexpr int kWindowSteps = 8;  ///< two panels' B: 16 KB
+constexpr int kMostBlockTokens = 256;
+constexpr int kWidestMatrix = 2 * kTileSide;  ///< tokens whose tiles of A lie together
 
 constexpr int tile_steps(int cols) { return (cols + kStepColumns - 1) / kStepColumns; }
 
@@ -58,6 +64,111 @@ void quantize_tiles(const QuantizeArgs& a) noexcept {
   }
 }
 
+/// Panels whose numbers are of 16 bits: they become bfloat16 with one rounding, or none.
+template <class Block>
+concept HasHalfPanel = HasFloatPanel<Block> && !FloatLayout<Block>::kScaled && sizeof(Block) == 2;
+
+/// A step of a panel: where it is, and how it becomes B.
+template <class Block>
+struct PanelSteps {
+  static constexpr PanelForm F = Block::kPanel;
+  using Layout = PanelLayout<F>;
+  static constexpr int kTileSteps = Layout::kColumns / kStepColumns;
+  static constexpr int kBytes = Layout::kBytes / kTileSteps;
+  static_assert((F.zero & (F.zero - 1)) == 0);
+
+  static constexpr std::ptrdiff_t panel_bytes(int cols) {
+    return static_cast<std::ptrdiff_t>(Layout::tiles(cols)) * Layout::kBytes;
+  }
+  template <class Tiles>
+  static void expand(const std::byte* panel, int step, int, std::byte* b) {
+    Tiles::template expand<F>(panel + step / kTileSteps * Layout::kBytes, step % kTileSteps, b);
+  }
+};
+template <HasHalfPanel Block>
+struct PanelSteps<Block> {
+  static constexpr int kBytes = kStepColumns * FloatLayout<Block>::kColumnBytes;
+
+  static constexpr std::ptrdiff_t panel_bytes(int cols) {
+    return FloatLayout<Block>::panel_bytes(cols);
+  }
+  template <class Tiles>
+  static void expand(const std::byte* panel, int step, int cols, std::byte* b) {
+    const std::byte* const from = panel + static_cast<std::ptrdiff_t>(step) * kBytes;
+    const int left = cols - step * kStepColumns;
+    if (left >= kStepColumns) return Tiles::template expand_floats<Block>(from, b);
+    alignas(64) std::byte padded[kBytes] = {};
+    memcpy(padded, from, static_cast<std::size_t>(left * FloatLayout<Block>::kColumnBytes));
+    Tiles::template expand_floats<Block>(padded, b);
+  }
+};
+
+/// The steps of a window for some tokens.
+struct TileSteps {
+  const std::byte* x;     ///< A of the first step
+  std::ptrdiff_t x_step;  ///< bytes from one step to the next
+  const std::byte* b;     ///< of the first step; panels of a step lie together
+  int n_steps;
+  float (*sums)[2 * kPanelRows];  ///< [tokens]
+  bool begins;                    ///< there are no sums yet
+};
+
+/// For sets whose tiles are registers: multiply_steps() by their operations.
+template <class Tiles>
+class TileRegisters {
+ public:
+  template <int kTokens, int kPanels, class Advance>
+  void multiply_steps(const TileSteps& steps, const Advance& advance) {
+    if (steps.begins)
+      zero_sums<kTokens, kPanels>();
+    else
+      load_sums<kTokens, kPanels>(steps.sums);
+    const std::byte *x = steps.x, *b = steps.b;
+    for (int i = 0; i < steps.n_steps; ++i, x += steps.x_step, b += kPanels * kMatrixBytes) {
+      tiles().template load<6>(b, kTileRow);
+      if constexpr (kPanels == 2) tiles().template load<7>(b + kMatrixBytes, kTileRow);
+      tiles().template load<4>(x, kTileRow);
+      tiles().template add_product<0, 4, 6>();
+      if constexpr (kTokens == 2) tiles().template load<5>(x + kMatrixBytes, kTileRow);
+      if constexpr (kPanels == 2) tiles().template add_product<1, 4, 7>();
+      if constexpr (kTokens == 2) tiles().template add_product<2, 5, 6>();
+      if constexpr (kTokens == 2 && kPanels == 2) tiles().template add_product<3, 5, 7>();
+      advance();
+    }
+    store_sums<kTokens, kPanels>(steps.sums);
+  }
+
+ private:
+  using Sums = float (*)[2 * kPanelRows];
+  static constexpr std::size_t kSumRow = 2 * kPanelRows * sizeof(float);
+
+  Tiles& tiles() { return static_cast<Tiles&>(*this); }
+
+  template <int kTokens, int kPanels>
+  void zero_sums() {
+    tiles().template zero<0>();
+    if constexpr (kPanels == 2) tiles().template zero<1>();
+    if constexpr (kTokens == 2) tiles().template zero<2>();
+    if constexpr (kTokens == 2 && kPanels == 2) tiles().template zero<3>();
+  }
+  template <int kTokens, int kPanels>
+  void load_sums(Sums c) {
+    tiles().template load<0>(c[0], kSumRow);
+    if constexpr (kPanels == 2) tiles().template load<1>(c[0] + kTileSide, kSumRow);
+    if constexpr (kTokens == 2) tiles().template load<2>(c[kTileSide], kSumRow);
+    if constexpr (kTokens == 2 && kPanels == 2)
+      tiles().template load<3>(c[kTileSide] + kTileSide, kSumRow);
+  }
+  template <int kTokens, int kPanels>
+  void store_sums(Sums c) {
+    tiles().template store<0>(c[0], kSumRow);
+    if constexpr (kPanels == 2) tiles().template store<1>(c[0] + kTileSide, kSumRow);
+    if constexpr (kTokens == 2) tiles().template store<2>(c[kTileSide], kSumRow);
+    if constexpr (kTokens == 2 && kPanels == 2)
+      tiles().template store<3>(c[kTileSide] + kTileSide, kSumRow);
+  }
+};
+
 /// Steps [first, first + n_steps) of one panel or two.
 struct TileWindow {
   int panel, n_panels;
@@ -65,19 +176,17 @@ struct TileWindow {
 };
 
 /// The weights of a window, expanded part by part; a part is a step of a panel.
-template <class Tiles, PanelForm F>
+template <class Tiles, class Block>
 class WindowExpansion {
-  using Layout = PanelLayout<F>;
-  static constexpr int kTileSteps = Layout::kColumns / kStepColumns;
-  static constexpr int kStepBytes = Layout::kBytes / kTileSteps;
-  static_assert((F.zero & (F.zero - 1)) == 0);
+  using Steps = PanelSteps<Block>;
 
  public:
   /// advance() will be called n_calls times. Memory of the window `later` is prefetched.
   WindowExpansion(const PanelMatmulArgs& a, TileWindow window, TileWindow later, std::byte* b,
                   int n_calls)
       : panels_(a.panels),
-        panel_bytes_(static_cast<std::ptrdiff_t>(Layout::tiles(a.cols)) * Layout::kBytes),
+        cols_(a.cols),
+        panel_bytes_(Steps::panel_bytes(a.cols)),
         window_(window),
         later_(later),
         b_(b),
@@ -96,17 +205,15 @@ class WindowExpansion {
  private:
   void expand_part() {
     const std::byte* const ahead =
-        tile_of(later_.panel + panel_, later_.first) + step_ * kStepBytes;
-    for (int line = 0; line < kStepBytes; line += kUnitBytes) __builtin_prefetch(ahead + line);
-    const int step = window_.first + step_;
-    Tiles::template expand<F>(tile_of(window_.panel + panel_, step), step % kTileSteps, b_);
+        panels_ + (later_.panel + panel_) * panel_bytes_ + (later_.first + step_) * Steps::kBytes;
+    for (int line = 0; line < Steps::kBytes; line += kUnitBytes) __builtin_prefetch(ahead + line);
+    Steps::template expand<Tiles>(panels_ + (window_.panel + panel_) * panel_bytes_,
+                                  window_.first + step_, cols_, b_);
     b_ += kMatrixBytes;
-  }
-  const std::byte* tile_of(int panel, int step) const {
-    return panels_ + panel * panel_bytes_ + step / kTileSteps * Layout::kBytes;
   }
 
   const std::byte* panels_;
+  int cols_;
   std::ptrdiff_t panel_bytes_;
   TileWindow window_, later_;
   std::byte* b_;
@@ -115,7 +222,7 @@ class WindowExpansion {
 };
 
 /// A product of many tokens.
-template <class Tiles, PanelForm F>
+template <class Tiles, class Block>
 class TileProducts {
  public:
   // Leaves the memory of b_ and c_ as it is.
@@ -123,15 +230,17 @@ class TileProducts {
       : a_(a), width_(tile_width(a.n_tokens, kWidestMatrix)), steps_(tile_steps(a.cols)) {}
 
   void run() {
-    for (first_token_ = 0; first_token_ < a_.n_tokens; first_token_ += kBlockTokens) {
-      n_tokens_ = least(a_.n_tokens - first_token_, kBlockTokens);
-      for (int step = 0; step < steps_; step += kChunkSteps)
-        multiply_chunk(step, least(step + kChunkSteps, steps_));
+    constexpr int kTokens = Tiles::kBlockTokens;
+    static_assert(kTokens <= kMostBlockTokens && kTokens % kWidestMatrix == 0);
+    for (first_token_ = 0; first_token_ < a_.n_tokens; first_token_ += kTokens) {
+      n_tokens_ = least(a_.n_tokens - first_token_, kTokens);
+      for (int step = 0; step < steps_; step += Tiles::kChunkSteps)
+        multiply_chunk(step, least(step + Tiles::kChunkSteps, steps_));
     }
   }
 
  private:
-  using Expansion = WindowExpansion<Tiles, F>;
+  using Expansion = WindowExpansion<Tiles, Block>;
 
   static int least(int a, int b) { return a < b ? a : b; }
 
@@ -180,51 +289,14 @@ class TileProducts {
   /// kTokens tiles of tokens from `token` of the block on.
   template <int kTokens, int kPanels>
   void multiply_block(TileWindow window, int token, const std::byte* b, Expansion& expansion) {
-    constexpr std::size_t kSumRow = sizeof c_[0];
-    float* const c[2] = {c_[token], c_[token + kTileSide]};
-    if (window.first == 0)
-      zero_sums<kTokens, kPanels>();
-    else
-      load_sums<kTokens, kPanels>(c, kSumRow);
     const std::ptrdiff_t x_step = width_ * kTileRow;
-    const std::byte* x =
+    const std::byte* const x =
         a_.x +
         (first_token_ + token) * static_cast<std::ptrdiff_t>(tile_activation_bytes(a_.cols)) +
         window.first * x_step;
-    for (int i = 0; i < window.n_steps; ++i, x += x_step, b += kPanels * kMatrixBytes) {
-      tiles_.template load<6>(b, kTileRow);
-      if constexpr (kPanels == 2) tiles_.template load<7>(b + kMatrixBytes, kTileRow);
-      tiles_.template load<4>(x, kTileRow);
-      tiles_.template add_product<0, 4, 6>();
-      if constexpr (kTokens == 2) tiles_.template load<5>(x + kMatrixBytes, kTileRow);
-      if constexpr (kPanels == 2) tiles_.template add_product<1, 4, 7>();
-      if constexpr (kTokens == 2) tiles_.template add_product<2, 5, 6>();
-      if constexpr (kTokens == 2 && kPanels == 2) tiles_.template add_product<3, 5, 7>();
-      expansion.advance();
-    }
-    store_sums<kTokens, kPanels>(c, kSumRow);
-  }
-
-  template <int kTokens, int kPanels>
-  void zero_sums() {
-    tiles_.template zero<0>();
-    if constexpr (kPanels == 2) tiles_.template zero<1>();
-    if constexpr (kTokens == 2) tiles_.template zero<2>();
-    if constexpr (kTokens == 2 && kPanels == 2) tiles_.template zero<3>();
-  }
-  template <int kTokens, int kPanels>
-  void load_sums(float* const (&c)[2], std::size_t stride) {
-    tiles_.template load<0>(c[0], stride);
-    if constexpr (kPanels == 2) tiles_.template load<1>(c[0] + kTileSide, stride);
-    if constexpr (kTokens == 2) tiles_.template load<2>(c[1], stride);
-    if constexpr (kTokens == 2 && kPanels == 2) tiles_.template load<3>(c[1] + kTileSide, stride);
-  }
-  template <int kTokens, int kPanels>
-  void store_sums(float* const (&c)[2], std::size_t stride) {
-    tiles_.template store<0>(c[0], stride);
-    if constexpr (kPanels == 2) tiles_.template store<1>(c[0] + kTileSide, stride);
-    if constexpr (kTokens == 2) tiles_.template store<2>(c[1], stride);
-    if constexpr (kTokens == 2 && kPanels == 2) tiles_.template store<3>(c[1] + kTileSide, stride);
+    tiles_.template multiply_steps<kTokens, kPanels>(
+        {x, x_step, b, window.n_steps, c_ + token, window.first == 0},
+        [&] { expansion.advance(); });
   }
 
   std::size_t row_bytes(TileWindow window) const {
@@ -236,12 +308,18 @@ class TileProducts {
            window.panel * kPanelRows;
   }
   void read_sums(TileWindow window) {
-    for (int t = 0; t < n_tokens_; ++t)
-      __builtin_memcpy(c_[t], result(window, t), row_bytes(window));
+    const std::size_t bytes = row_bytes(window);
+    for (int t = 0; t < n_tokens_; ++t) copy_row(c_[t], result(window, t), bytes);
   }
   void write_sums(TileWindow window) const {
-    for (int t = 0; t < n_tokens_; ++t)
-      __builtin_memcpy(result(window, t), c_[t], row_bytes(window));
+    const std::size_t bytes = row_bytes(window);
+    for (int t = 0; t < n_tokens_; ++t) copy_row(result(window, t), c_[t], bytes);
+  }
+  static void copy_row(float* to, const float* from, std::size_t bytes) {
+    if (bytes == sizeof c_[0])  // a known size: no call
+      memcpy(to, from, sizeof c_[0]);
+    else
+      memcpy(to, from, bytes);
   }
 
   const PanelMatmulArgs& a_;
@@ -249,27 +327,29 @@ class TileProducts {
   int width_, steps_;
   int first_token_ = 0, n_tokens_ = 0;  ///< of the block
   alignas(64) std::byte b_[2][2 * kWindowSteps * kMatrixBytes];
-  alignas(64) float c_[kBlockTokens][2 * kPanelRows];
+  alignas(64) float c_[kMostBlockTokens][2 * kPanelRows];
 };
 
 /// At least 16 tokens.
 template <class Tiles, class Block>
 void multiply_tiles(const PanelMatmulArgs& a) noexcept {
-  TileProducts<Tiles, Block::kPanel>(a).run();
+  TileProducts<Tiles, Block>(a).run();
 }
 
-template <class Tiles, class Block>
+/// kHalves: only types whose panels are numbers of 16 bits.
+template <class Tiles, bool kHalves, class Block>
 consteval void add_tile_type(PanelProducts& products, DType type) {
-  if constexpr (HasPanel<Block>) products.multiply[index_of(type)] = multiply_tiles<Tiles, Block>;
+  if constexpr (HasHalfPanel<Block> || (HasPanel<Block> && !kHalves))
+    products.multiply[index_of(type)] = multiply_tiles<Tiles, Block>;
 }
 
-template <class Tiles>
+template <class Tiles, bool kHalves = false>
 consteval PanelProducts tile_products_of() {
   PanelProducts products{.widest_tile = kWidestMatrix,
                          .activation_bytes = tile_activation_bytes,
                          .quantize = quantize_tiles<Tiles>};
 #define LQ_DTYPE(id, name, Block, gguf_id, max_rmse) \
-  add_tile_type<Tiles, Block>(products, DType::id);
+  add_tile_type<Tiles, kHalves, Block>(products, DType::id);
 #define LQ_STORAGE(id, name, gguf_id, values, bytes)
 #include "kernels/blocks/dtypes.def"
 #undef LQ_DTYPE

@@ -14,7 +14,12 @@ CpuProducts::CpuProducts(ThreadPool& pool, const kernels::KernelTable& table)
     : pool_(pool),
       table_(table),
       own_(size_of(pool.threads())),
-      prepared_(size_of(pool.threads())) {}
+      prepared_(size_of(pool.threads())),
+      ways_{{&table.panels.few}, {&table.panels.many}} {}
+
+int CpuProducts::way_of(const WeightView& weight) const {
+  return &table_.panels.products(weight.type, input_.x.rows) == ways_[0].products ? 0 : 1;
+}
 
 void CpuProducts::reserve(Scratch& scratch, int n_tokens) const {
   const int cols = input_.x.cols;
@@ -23,9 +28,13 @@ void CpuProducts::reserve(Scratch& scratch, int n_tokens) const {
   };
   if (few_ && input_.norm) grow(scratch.normed, size_of(n_tokens) * size_of(cols));
   if (rounding_) grow(scratch.rounded, size_of(n_tokens) * size_of(cols));
-  const std::size_t places = size_of((n_tokens + width_ - 1) / width_ * width_);
-  if (wants_tiles_)
-    grow(scratch.tiles, (places * way_->activation_bytes(cols) + sizeof(Line) - 1) / sizeof(Line));
+  for (int way = 0; way < kWays; ++way) {
+    const auto& [products, wants_tiles, width] = ways_[way];
+    if (!wants_tiles) continue;
+    const std::size_t places = size_of((n_tokens + width - 1) / width * width);
+    grow(scratch.tiles[way],
+         (places * products->activation_bytes(cols) + sizeof(Line) - 1) / sizeof(Line));
+  }
 }
 
 int CpuProducts::begin(const ProductInput& input, std::span<const Product> products, int n_units) {
@@ -33,29 +42,32 @@ int CpuProducts::begin(const ProductInput& input, std::span<const Product> produ
   rounding_ = products[0].weight->input;
   if (rounding_)
     for (Scratch& scratch : own_) scratch.rounding.reserve(size_of(input.x.cols));
-  wants_tiles_ = false;
+  const int n_tokens = input.x.rows;
+  int step = 1;  // whole tiles of every way
+  for (Way& way : ways_) {
+    way.wants_tiles = false;
+    way.width = kernels::tile_width(n_tokens, way.products->widest_tile);
+    step = std::max(step, way.width);
+  }
   std::int64_t work = 0;
   for (const Product& product : products) {
     const WeightView& w = *product.weight;
-    work += static_cast<std::int64_t>(w.rows) * w.cols * input.x.rows;
-    wants_tiles_ = wants_tiles_ || (w.in_panels && !kernels::panel_traits(w.type).floats);
+    work += static_cast<std::int64_t>(w.rows) * w.cols * n_tokens;
+    Way& way = ways_[way_of(w)];
+    if (w.in_panels && way.products->multiply[index_of(w.type)]) way.wants_tiles = true;
   }
-  const int n_tokens = input.x.rows;
-  way_ = &table_.panels.products(n_tokens);
-  width_ = kernels::tile_width(n_tokens, way_->widest_tile);
   few_ = n_tokens <= table_.panels.few.widest_tile;
   const bool alone = work < kProductsWorthSharing || pool_.threads() == 1;
   if (few_) {
     for (Scratch& scratch : own_) reserve(scratch, n_tokens);
   } else {
     reserve(shared_, n_tokens);
-    const int n_tiles = (n_tokens + width_ - 1) / width_;
-    pool_.run(n_tiles, [&](int tile, int worker) {
-      const int first = tile * width_;
-      prepare(first, std::min(width_, n_tokens - first),
+    pool_.run((n_tokens + step - 1) / step, [&](int task, int worker) {
+      const int first = task * step;
+      prepare(first, std::min(step, n_tokens - first),
               input_.norm ? input_.normed.data + static_cast<std::ptrdiff_t>(first) * input_.x.cols
                           : nullptr,
-              shared_, tile, worker);
+              shared_, worker);
     });
   }
   if (alone) return 1;
@@ -64,8 +76,7 @@ int CpuProducts::begin(const ProductInput& input, std::span<const Product> produ
   return static_cast<int>(std::min<std::int64_t>(wanted, n_units));
 }
 
-const float* CpuProducts::prepare(int first, int n, float* normed, Scratch& scratch, int tile,
-                                  int worker) {
+const float* CpuProducts::prepare(int first, int n, float* normed, Scratch& scratch, int worker) {
   const int cols = input_.x.cols;
   const float* x = input_.x.data + static_cast<std::ptrdiff_t>(first) * cols;
   if (input_.norm) {
@@ -84,15 +95,24 @@ const float* CpuProducts::prepare(int first, int n, float* normed, Scratch& scra
     }
     x = rounded;
   }
-  if (!wants_tiles_) return x;
-  way_->quantize({.x = x,
-                  .stride = size_of(cols),
-                  .cols = cols,
-                  .n_tokens = n,
-                  .width = width_,
-                  .tile = scratch.tile_bytes() +
-                          size_of(tile) * size_of(width_) * way_->activation_bytes(cols)});
+  make_tiles(x, first, n, scratch);
   return x;
+}
+
+void CpuProducts::make_tiles(const float* x, int first, int n, Scratch& scratch) {
+  const int cols = input_.x.cols;
+  for (int i = 0; i < kWays; ++i) {
+    const auto& [products, wants_tiles, width] = ways_[i];
+    if (!wants_tiles) continue;
+    for (int t = 0; t < n; t += width)
+      products->quantize(
+          {.x = x + static_cast<std::ptrdiff_t>(t) * cols,
+           .stride = size_of(cols),
+           .cols = cols,
+           .n_tokens = std::min(width, n - t),
+           .width = width,
+           .tile = scratch.tile_bytes(i) + size_of(first + t) * products->activation_bytes(cols)});
+  }
 }
 
 void CpuProducts::enter(int worker) {
@@ -103,10 +123,11 @@ void CpuProducts::enter(int worker) {
   if (few_) {
     // Worker 0 takes part in every job: norm(x) is there afterwards.
     float* const normed = worker == 0 ? input_.normed.data : scratch.normed.data();
-    x = prepare(0, input_.x.rows, normed, scratch, 0, worker);
+    x = prepare(0, input_.x.rows, normed, scratch, worker);
   }
-  prepared_[size_of(worker)] = {
-      .x = x, .x_stride = size_of(input_.x.cols), .tiles = scratch.tile_bytes()};
+  prepared_[size_of(worker)] = {.x = x,
+                                .x_stride = size_of(input_.x.cols),
+                                .tiles = {scratch.tile_bytes(0), scratch.tile_bytes(1)}};
 }
 
 void CpuProducts::multiply(const Product& product, RowRange rows, int worker) const {
@@ -124,29 +145,31 @@ void CpuProducts::multiply_weight(const Product& product, RowRange rows, int wor
   const auto type = index_of(w.type);
   const int first_panel = rows.begin / kernels::kPanelRows;
   const int end_panel = (rows.end + kernels::kPanelRows - 1) / kernels::kPanelRows;
-  if (w.in_panels && kernels::panel_traits(w.type).floats) {
-    table_.panels.few.multiply_floats[type]({.panels = w.data,
-                                             .rows = w.rows,
-                                             .cols = w.cols,
-                                             .panel_begin = first_panel,
-                                             .panel_end = end_panel,
-                                             .x = prepared.x,
-                                             .x_stride = prepared.x_stride,
-                                             .n_tokens = input_.x.rows,
-                                             .y = product.y.data,
-                                             .y_stride = size_of(product.y.cols)});
+  const int way = way_of(w);
+  const kernels::PanelProducts& products = *ways_[way].products;
+  if (w.in_panels && products.multiply_floats[type]) {
+    products.multiply_floats[type]({.panels = w.data,
+                                    .rows = w.rows,
+                                    .cols = w.cols,
+                                    .panel_begin = first_panel,
+                                    .panel_end = end_panel,
+                                    .x = prepared.x,
+                                    .x_stride = prepared.x_stride,
+                                    .n_tokens = input_.x.rows,
+                                    .y = product.y.data,
+                                    .y_stride = size_of(product.y.cols)});
     return;
   }
   if (w.in_panels) {
-    way_->multiply[type]({.panels = w.data,
-                          .rows = w.rows,
-                          .cols = w.cols,
-                          .panel_begin = first_panel,
-                          .panel_end = end_panel,
-                          .x = prepared.tiles,
-                          .n_tokens = input_.x.rows,
-                          .y = product.y.data,
-                          .y_stride = size_of(product.y.cols)});
+    products.multiply[type]({.panels = w.data,
+                             .rows = w.rows,
+                             .cols = w.cols,
+                             .panel_begin = first_panel,
+                             .panel_end = end_panel,
+                             .x = prepared.tiles[way],
+                             .n_tokens = input_.x.rows,
+                             .y = product.y.data,
+                             .y_stride = size_of(product.y.cols)});
     return;
   }
   table_.matmul[type]({.w = w.data,

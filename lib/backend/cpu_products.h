@@ -52,11 +52,18 @@ class CpuProducts {
 
  private:
   static constexpr int kUnit = 16;  ///< rows that are not divided
+  static constexpr int kWays = 2;   ///< of PanelKernels: few, many
+  /// Whose weights a job has, and tokens of a tile.
+  struct Way {
+    const kernels::PanelProducts* products;
+    bool wants_tiles = false;
+    int width = 1;
+  };
   /// The input in the forms that the weights want.
   struct Prepared {
     const float* x = nullptr;
     std::size_t x_stride = 0;
-    const std::byte* tiles = nullptr;
+    const std::byte* tiles[kWays] = {};
   };
   struct alignas(64) Line {
     std::byte bytes[64];
@@ -64,16 +71,18 @@ class CpuProducts {
   struct Scratch {
     std::vector<float> normed, rounded;
     RoundingScratch rounding;
-    std::vector<Line> tiles;
-    std::byte* tile_bytes() { return reinterpret_cast<std::byte*>(tiles.data()); }
+    std::vector<Line> tiles[kWays];
+    std::byte* tile_bytes(int way) { return reinterpret_cast<std::byte*>(tiles[way].data()); }
   };
 
   /// Returns the number of tasks for n_units units of rows.
   int begin(const ProductInput& input, std::span<const Product> products, int n_units);
   void enter(int worker);
-  /// Tokens [first, first + n), a tile, of the input. Returns them as they are multiplied, but for
-  /// rounding to tiles.
-  const float* prepare(int first, int n, float* normed, Scratch& scratch, int tile, int worker);
+  /// Tokens [first, first + n), whole tiles, of the input. Returns them as they are multiplied, but
+  /// for rounding to tiles.
+  const float* prepare(int first, int n, float* normed, Scratch& scratch, int worker);
+  void make_tiles(const float* x, int first, int n, Scratch& scratch);
+  int way_of(const WeightView& weight) const;
   void multiply(const Product& product, RowRange rows, int worker) const;
   /// Without the weight's factor.
   void multiply_weight(const Product& product, RowRange rows, int worker) const;
@@ -86,9 +95,7 @@ class CpuProducts {
   std::vector<Prepared> prepared_;  ///< by worker
   ProductInput input_;
   ActivationRounding rounding_;
-  const kernels::PanelProducts* way_ = nullptr;
-  bool wants_tiles_ = false;  ///< a weight is in panels
-  int width_ = 1;             ///< tokens a tile
+  Way ways_[kWays];
   bool few_ = true;
 };
 

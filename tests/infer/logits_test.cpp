@@ -254,7 +254,12 @@ TEST_CASE("lq-demo: quiz answers of the stored, a large and a small type [slow]"
 TEST_CASE("logits do not depend on threads, steps, or what was in the cache before") {
   const std::vector<TokenId> ids = demo_prompts()[4]["ids"];
   const int whole = static_cast<int>(ids.size());
-  std::map<int, std::vector<float>> first;  // by batch: few queries are summed in another order
+  // Few queries are summed in another order; some sets round what many tokens are multiplied with
+  // to bfloat16.
+  std::map<int, std::vector<float>> first;  // by batch
+  const auto& panels = kernels::kernel_table("")->panels;
+  const bool rounds = &panels.products(DType::BF16, whole) == &panels.many;
+  const double bound = rounds ? 0.1 : kBound;
   for (const int threads : {1, 2, 3}) {
     const LoadedModel model("lq-demo", DType::BF16, threads);
     for (const int batch : {whole, 1, 7}) {
@@ -263,7 +268,7 @@ TEST_CASE("logits do not depend on threads, steps, or what was in the cache befo
       const auto logits = all_logits(*model, ids, batch);
       if (first[batch].empty()) first[batch] = logits;
       CHECK(logits == first[batch]);
-      CHECK(largest_difference(logits, first[whole]) <= kBound);
+      CHECK(largest_difference(logits, first[whole]) <= bound);
     }
   }
   const LoadedModel model("lq-demo", DType::BF16);

@@ -50,9 +50,11 @@ bool equal(const ImportanceMatrix& a, const ImportanceMatrix& b) {
 TEST_CASE("measured importance is the reference's") {
   const ImportanceMatrix reference = read_importance(testdata("importance/demo.gguf"));
   for (const DType type : {DType::F32, DType::F16}) {
-    const LoadedModel model("lq-demo", type, 2);
+    const LoadedModel file("lq-demo", type);
+    const auto backend = make_cpu_backend(2);
+    const Model model(file.path(), *backend, {.repack = false});  // as lq-quantize measures
     Monitor monitor;
-    const ImportanceMatrix ours = calibrate(*model, options_of(0, 2), monitor);
+    const ImportanceMatrix ours = calibrate(model, options_of(0, 2), monitor);
     CHECK(ours.chunk_count == 35);
     CHECK(ours.chunk_size == 128);
     CHECK(ours.datasets == std::vector<std::string>{kText});

@@ -123,6 +123,10 @@ inline __m512i _mm512_slli_epi32(__m512i v, unsigned n) {
   return emulate<std::uint32_t>([&](int i) { return x.lane[i] << n; });
 }
 
+inline __m512i _mm512_srai_epi32(__m512i v, unsigned n) {
+  const Words a(v);
+  return emulate<std::int32_t>([&](int i) { return a.lane[i] >> n; });
+}
 inline __m512i _mm512_add_epi32(__m512i a, __m512i b) {
   const Words x(a), y(b);
   return emulate<std::int32_t>([&](int i) { return x.lane[i] + y.lane[i]; });

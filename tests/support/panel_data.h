@@ -50,7 +50,7 @@ inline std::vector<float> multiply_panels_of(const kernels::PanelProducts& way,
                                              int end) {
   const int cols = static_cast<int>(w.cols);
   std::vector<float> y(static_cast<std::size_t>(n_tokens) * (w.rows + 3), -1);
-  if (kernels::panel_traits(w.type).floats) {
+  if (way.multiply_floats[index_of(w.type)]) {
     way.multiply_floats[index_of(w.type)]({.panels = panels.data(),
                                            .rows = static_cast<int>(w.rows),
                                            .cols = cols,

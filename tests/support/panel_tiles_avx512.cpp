@@ -12,6 +12,10 @@ struct MixedTiles : kernels::PlainTiles {
   static void expand(const std::byte* tile, int run, std::byte* b) {
     kernels::ExpandAvx512::expand<F>(tile, run, b);
   }
+  template <class Block>
+  static void expand_floats(const std::byte* from, std::byte* b) {
+    kernels::ExpandAvx512::expand_floats<Block>(from, b);
+  }
   static void round_columns(const float* x, std::byte* to) {
     kernels::ExpandAvx512::round_columns(x, to);
   }

@@ -55,13 +55,27 @@ inline __m512i to_bfloats(__m512 first, __m512 second) {
   return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(second, first));
 }
 
-/// Pairs of one number of `even` and one of `odd`.
-inline __m512i to_bfloat_pairs(__m512 even, __m512 odd) {
+/// Pairs of one number of the first half and one of the second.
+inline __m512i pairs_of_halves(__m512i numbers) {
   const __m512i lanes =
       _mm512_set_epi32(0x001f000f, 0x001e000e, 0x001d000d, 0x001c000c, 0x001b000b, 0x001a000a,
                        0x00190009, 0x00180008, 0x00170007, 0x00160006, 0x00150005, 0x00140004,
                        0x00130003, 0x00120002, 0x00110001, 0x00100000);
-  return _mm512_permutexvar_epi16(lanes, to_bfloats(even, odd));
+  return _mm512_permutexvar_epi16(lanes, numbers);
+}
+
+/// Pairs of one number of `even` and one of `odd`.
+inline __m512i to_bfloat_pairs(__m512 even, __m512 odd) {
+  return pairs_of_halves(to_bfloats(even, odd));
+}
+
+/// Two columns of a panel of numbers of 16 bits.
+inline __m512i column_pairs(const BlockBF16* columns) {
+  return pairs_of_halves(_mm512_loadu_si512(columns));
+}
+inline __m512i column_pairs(const BlockF16* columns) {
+  const auto* const halves = reinterpret_cast<const std::byte*>(columns);
+  return to_bfloat_pairs(load_half_rows(halves), load_half_rows(halves + 2 * kPanelRows));
 }
 
 /// For sets of tiles: tile_products.h.
@@ -85,6 +99,12 @@ struct ExpandAvx512 {
                                                           group.template column<3>(unit)));
       }
     }
+  }
+
+  template <class Block>
+  static void expand_floats(const std::byte* from, std::byte* b) {
+    for (int c = 0; c < kStepColumns; c += 2, b += kTileRow)
+      _mm512_storeu_si512(b, column_pairs(reinterpret_cast<const Block*>(from) + c * kPanelRows));
   }
 
   static void round_columns(const float* x, std::byte* to) {

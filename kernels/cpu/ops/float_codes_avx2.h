@@ -1,7 +1,7 @@
 #pragma once
 // Columns of panels of floats to binary32 on AVX2: what codes stand for, without the scales.
-#include "kernels/cpu/ops/vector_avx2.h"
-#include "kernels/panels/float_panels.h"
+#include "kernels/cpu/ops/float_columns.h"
+#include "kernels/cpu/ops/floats_avx2.h"
 
 namespace lq::kernels {
 namespace {
@@ -51,7 +51,7 @@ inline FloatColumns look_up(__m256i code) {
   }
 }
 
-/// 8 rows of a column without scales.
+/// 8 rows of a column.
 inline __m256 load_floats(const BlockF32* p) {
   return _mm256_castsi256_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
@@ -68,45 +68,29 @@ inline __m256i e4m3_halves(const std::byte* p) {
   return _mm256_and_si256(_mm256_slli_epi16(wide, 7), _mm256_set1_epi16(-0x4080));
 }
 
-/// Columns that are made together.
 template <class Block>
-constexpr int kColumnsAtOnce = FloatLayout<Block>::kNibbles ? 4 : 1;
-/// Columns whose codes lie together.
-template <class Block>
-constexpr int kColumnStep = FloatLayout<Block>::kNibbles ? 8 : 1;
-
-template <class Block>
-struct Columns {
-  __m256 v[kColumnsAtOnce<Block>][2];  ///< [column][half]
-};
-
-/// kColumnsAtOnce columns from the one of `codes` on, which is a multiple of kColumnStep; the
-/// second ones of them where `part` is 1.
-template <class Block>
-inline Columns<Block> load_columns(const std::byte* codes, int part) {
+inline void load_columns(Floats8, const std::byte* codes, int half,
+                         __m256 (&column)[kColumnsAtOnce<Block>][2]) {
   constexpr FloatCode kCode = Block::kFloatPanel.code;
-  Columns<Block> columns;
   if constexpr (FloatLayout<Block>::kNibbles) {
     const __m256i mask = _mm256_set1_epi8(15);
-    for (int half = 0; half < 2; ++half) {
-      const __m256i line = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + 32 * half));
+    for (int part = 0; part < 2; ++part) {
+      const __m256i line = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + 32 * part));
       const FloatColumns four =
-          look_up<Block>(_mm256_and_si256(part ? _mm256_srli_epi16(line, 4) : line, mask));
-      for (int i = 0; i < 4; ++i) columns.v[i][half] = four.v[i];
+          look_up<Block>(_mm256_and_si256(half ? _mm256_srli_epi16(line, 4) : line, mask));
+      for (int i = 0; i < 4; ++i) column[i][part] = four.v[i];
     }
   } else if constexpr (kCode == FloatCode::e4m3) {
     const __m256i halves = e4m3_halves(codes);
-    columns.v[0][0] = _mm256_cvtph_ps(_mm256_castsi256_si128(halves));
-    columns.v[0][1] = _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1));
+    column[0][0] = _mm256_cvtph_ps(_mm256_castsi256_si128(halves));
+    column[0][1] = _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1));
   } else if constexpr (kCode == FloatCode::int8) {
-    for (int half = 0; half < 2; ++half)
-      columns.v[0][half] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(
-          _mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + 8 * half))));
+    for (int part = 0; part < 2; ++part)
+      column[0][part] = Floats8::bytes(reinterpret_cast<const std::int8_t*>(codes) + 8 * part);
   } else {
     const auto* const values = reinterpret_cast<const Block*>(codes);
-    for (int half = 0; half < 2; ++half) columns.v[0][half] = load_floats(values + 8 * half);
+    for (int part = 0; part < 2; ++part) column[0][part] = load_floats(values + 8 * part);
   }
-  return columns;
 }
 
 }  // namespace

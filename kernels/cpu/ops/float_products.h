@@ -1,8 +1,12 @@
 #pragma once
-// Products with panels of floats on AVX2. Few tokens: two or four panels stream by, each column of
-// 16 rows is two vectors. Many: 256 columns of a panel become binary32 in the first cache and meet
-// six tokens at a time, whose sums fill twelve registers. Scales are for sums, not for weights.
-#include "kernels/cpu/ops/float_codes_avx2.h"
+// Products with panels of floats, for any instruction set. Few tokens: one panel or some stream by.
+// Many: 256 columns of a panel become binary32 in the first cache and meet a tile of tokens at a
+// time, whose sums stay in registers. Scales are for sums, not for weights.
+//
+// V is a set's vectors (floats_*.h): a column of 16 rows is V::kParts of them, and load_columns(V,
+// ..) makes them of codes. V::kStreams sums of rows are in flight where weights stream by,
+// V::kTileTokens tokens meet a panel in the cache.
+#include "kernels/cpu/ops/float_columns.h"
 
 namespace lq::kernels {
 namespace {
@@ -17,154 +21,173 @@ inline void store_float_rows(const FloatMatmulArgs& a, int panel, int first, int
                              const float (*y)[kPanelRows]) {
   const int row = panel * kPanelRows;
   const int n_rows = a.rows - row < kPanelRows ? a.rows - row : kPanelRows;
-  for (int t = 0; t < n_tokens; ++t)
-    __builtin_memcpy(a.y + static_cast<std::size_t>(first + t) * a.y_stride + row, y[t],
-                     static_cast<std::size_t>(n_rows) * sizeof(float));
+  float* to = a.y + static_cast<std::size_t>(first) * a.y_stride + row;
+  for (int t = 0; t < n_tokens; ++t, to += a.y_stride)
+    if (n_rows == kPanelRows)  // a known size: no call
+      __builtin_memcpy(to, y[t], sizeof y[t]);
+    else
+      __builtin_memcpy(to, y[t], static_cast<std::size_t>(n_rows) * sizeof(float));
 }
 
-/// y[8 rows] += the sum of the products of the columns that share the scales at `scale`.
-template <class Block>
-inline void add_sum(__m256 sum, const std::byte* scale, float* y) {
+/// y[rows of a vector] += the sum of the products of the columns that share the scales at `scale`.
+template <class V, class Block>
+inline void add_sum(typename V::Value sum, const std::byte* scale, float* y) {
   using Layout = FloatLayout<Block>;
-  if constexpr (Layout::kUnit != 1) sum = _mm256_mul_ps(sum, _mm256_set1_ps(Layout::kUnit));
+  if constexpr (Layout::kUnit != 1) sum = V::multiply(sum, V::all(Layout::kUnit));
   if constexpr (Layout::kScaled)
-    sum = _mm256_fmadd_ps(sum, _mm256_loadu_ps(reinterpret_cast<const float*>(scale)),
-                          _mm256_loadu_ps(y));
+    sum = V::multiply_add(sum, V::load(reinterpret_cast<const float*>(scale)), V::load(y));
   else
-    sum = _mm256_add_ps(_mm256_loadu_ps(y), sum);
-  _mm256_storeu_ps(y, sum);
+    sum = V::add(V::load(y), sum);
+  V::store(y, sum);
 }
 
 /// Keeps the compiler from holding results in registers, which the sums need.
 inline void keep_in_memory(void* p) { __asm__("" : : "r"(p) : "memory"); }
 
 /// P panels from `panel` on times tokens [first, first + T).
-template <class Block, int P, int T>
+template <class V, class Block, int P, int T>
 inline void stream_panels(const FloatMatmulArgs& a, int panel, int first) {
   using Layout = FloatLayout<Block>;
   constexpr int kAtOnce = kColumnsAtOnce<Block>;
-  alignas(32) float y[P][T][kPanelRows] = {};
+  alignas(64) float y[P][T][kPanelRows] = {};
   const std::byte* w[P];
   for (int p = 0; p < P; ++p) w[p] = panel_of<Block>(a, panel + p);
   const float* const x = a.x + static_cast<std::size_t>(first) * a.x_stride;
   for (int begin = 0; begin < a.cols; begin += Layout::kSum) {
     const int n = a.cols - begin < Layout::kSum ? a.cols - begin : Layout::kSum;
-    __m256 sum[P][T][2];
+    typename V::Value sum[P][T][V::kParts];
     for (auto& tokens : sum)
-      for (auto& token : tokens) token[0] = token[1] = _mm256_setzero_ps();
+      for (auto& token : tokens)
+        for (auto& part : token) part = V::zero();
     const std::ptrdiff_t column = Layout::column(begin);
     for (int c = 0; c < n; c += kColumnStep<Block>)
 #pragma GCC unroll 2
-      for (int part = 0; part < kColumnStep<Block> / kAtOnce; ++part)
+      for (int half = 0; half < kColumnStep<Block> / kAtOnce; ++half)
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
-          const Columns<Block> weight =
-              load_columns<Block>(w[p] + column + c * Layout::kColumnBytes, part);
+          typename V::Value weight[kAtOnce][V::kParts];
+          load_columns<Block>(V{}, w[p] + column + c * Layout::kColumnBytes, half, weight);
 #pragma GCC unroll 4
           for (int i = 0; i < kAtOnce; ++i)
-            for (int half = 0; half < 2; ++half)
+#pragma GCC unroll 2
+            for (int part = 0; part < V::kParts; ++part)
+#pragma GCC unroll 8
               for (int t = 0; t < T; ++t)
-                sum[p][t][half] = _mm256_fmadd_ps(
-                    weight.v[i][half],
-                    _mm256_broadcast_ss(x + static_cast<std::size_t>(t) * a.x_stride + begin + c +
-                                        kAtOnce * part + i),
-                    sum[p][t][half]);
+                sum[p][t][part] = V::multiply_add(
+                    weight[i][part],
+                    V::all(x[static_cast<std::size_t>(t) * a.x_stride +
+                             static_cast<std::size_t>(begin + c + kAtOnce * half + i)]),
+                    sum[p][t][part]);
         }
     for (int p = 0; p < P; ++p)
       for (int t = 0; t < T; ++t)
-        for (int half = 0; half < 2; ++half)
-          add_sum<Block>(sum[p][t][half], w[p] + Layout::scale(begin) + 32 * half,
-                         y[p][t] + 8 * half);
+        for (int part = 0; part < V::kParts; ++part)
+          add_sum<V, Block>(sum[p][t][part], w[p] + Layout::scale(begin) + 4 * V::kLanes * part,
+                            y[p][t] + V::kLanes * part);
     keep_in_memory(y);
   }
   for (int p = 0; p < P; ++p) store_float_rows(a, panel + p, first, T, y[p]);
 }
 
-template <class Block, int T>
-inline void multiply_few_floats(const FloatMatmulArgs& a, int first) {
-  // Eight sums in flight, or products wait for each other; tables need registers and take longer.
-  constexpr int kTogether = (FloatLayout<Block>::kNibbles ? 2 : 4) / T;
+/// T tokens from `first` on. Tables need registers and take longer.
+template <class V, class Block, int T>
+inline void stream_tokens(const FloatMatmulArgs& a, int first) {
+  constexpr int kWanted = V::kStreams / (FloatLayout<Block>::kNibbles ? 2 : 1) / V::kParts / T;
+  constexpr int kTogether = kWanted > 1 ? kWanted : 1;
   int p = a.panel_begin;
   for (; p + kTogether <= a.panel_end; p += kTogether)
-    stream_panels<Block, kTogether, T>(a, p, first);
-  for (; p < a.panel_end; ++p) stream_panels<Block, 1, T>(a, p, first);
+    stream_panels<V, Block, kTogether, T>(a, p, first);
+  if constexpr (kTogether > 1)
+    for (; p < a.panel_end; ++p) stream_panels<V, Block, 1, T>(a, p, first);
+}
+
+/// All tokens from `first` on, T or fewer at a time.
+template <class V, class Block, int T>
+inline void multiply_few_floats(const FloatMatmulArgs& a, int first) {
+  for (; first + T <= a.n_tokens; first += T) stream_tokens<V, Block, T>(a, first);
+  if constexpr (T > 1)
+    if (first < a.n_tokens) multiply_few_floats<V, Block, T / 2>(a, first);
 }
 
 constexpr int kFloatChunk = 256;   ///< columns; whole tiles
-constexpr int kFloatTile = 6;      ///< tokens whose sums are in registers
 constexpr int kFloatTokens = 120;  ///< tokens whose chunk of columns stays in the second cache
 
 /// Columns [begin, begin + n) of a panel as binary32.
 struct FloatChunk {
-  alignas(32) float weight[kFloatChunk][kPanelRows];
+  alignas(64) float weight[kFloatChunk][kPanelRows];
   const std::byte* panel;
   int begin, n;
 };
 
-template <class Block>
+template <class V, class Block>
 inline void expand_chunk(FloatChunk& chunk) {
   constexpr int kAtOnce = kColumnsAtOnce<Block>;
   for (int c = 0; c < chunk.n; c += kColumnStep<Block>) {
     const std::byte* const codes = chunk.panel + FloatLayout<Block>::column(chunk.begin + c);
 #pragma GCC unroll 2
-    for (int part = 0; part < kColumnStep<Block> / kAtOnce; ++part) {
-      const Columns<Block> columns = load_columns<Block>(codes, part);
+    for (int half = 0; half < kColumnStep<Block> / kAtOnce; ++half) {
+      typename V::Value columns[kAtOnce][V::kParts];
+      load_columns<Block>(V{}, codes, half, columns);
       for (int i = 0; i < kAtOnce; ++i)
-        for (int half = 0; half < 2; ++half)
-          _mm256_store_ps(chunk.weight[c + kAtOnce * part + i] + 8 * half, columns.v[i][half]);
+        for (int part = 0; part < V::kParts; ++part)
+          V::store(chunk.weight[c + kAtOnce * half + i] + V::kLanes * part, columns[i][part]);
     }
   }
 }
 
 /// y[T][16] += a chunk times T rows of x.
-template <class Block, int T>
+template <class V, class Block, int T>
 inline void add_float_tile(const FloatChunk& chunk, const float* x, std::size_t x_stride,
                            float (*y)[kPanelRows]) {
   using Layout = FloatLayout<Block>;
   for (int begin = 0; begin < chunk.n; begin += Layout::kSum) {
     const int end = chunk.n - begin < Layout::kSum ? chunk.n : begin + Layout::kSum;
-    __m256 sum[T][2];
-    for (auto& token : sum) token[0] = token[1] = _mm256_setzero_ps();
+    typename V::Value sum[T][V::kParts];
+    for (auto& token : sum)
+      for (auto& part : token) part = V::zero();
     for (int c = begin; c < end; ++c) {
-      const __m256 first = _mm256_load_ps(chunk.weight[c]);
-      const __m256 second = _mm256_load_ps(chunk.weight[c] + 8);
-#pragma GCC unroll 6
+      typename V::Value weight[V::kParts];
+      for (int part = 0; part < V::kParts; ++part)
+        weight[part] = V::load(chunk.weight[c] + V::kLanes * part);
+#pragma GCC unroll 12
       for (int t = 0; t < T; ++t) {
-        const __m256 value = _mm256_broadcast_ss(x + static_cast<std::size_t>(t) * x_stride + c);
-        sum[t][0] = _mm256_fmadd_ps(first, value, sum[t][0]);
-        sum[t][1] = _mm256_fmadd_ps(second, value, sum[t][1]);
+        const auto value =
+            V::all(x[static_cast<std::size_t>(t) * x_stride + static_cast<std::size_t>(c)]);
+#pragma GCC unroll 2
+        for (int part = 0; part < V::kParts; ++part)
+          sum[t][part] = V::multiply_add(weight[part], value, sum[t][part]);
       }
     }
     const std::byte* const scale = chunk.panel + Layout::scale(chunk.begin + begin);
     for (int t = 0; t < T; ++t)
-      for (int half = 0; half < 2; ++half)
-        add_sum<Block>(sum[t][half], scale + 32 * half, y[t] + 8 * half);
+      for (int part = 0; part < V::kParts; ++part)
+        add_sum<V, Block>(sum[t][part], scale + 4 * V::kLanes * part, y[t] + V::kLanes * part);
   }
 }
 
 /// The same for n_tokens rows, in tiles of T and then of fewer.
-template <class Block, int T>
+template <class V, class Block, int T>
 inline void add_float_tiles(const FloatChunk& chunk, const float* x, std::size_t x_stride,
                             int n_tokens, float (*y)[kPanelRows]) {
   int t = 0;
   for (; t + T <= n_tokens; t += T)
-    add_float_tile<Block, T>(chunk, x + static_cast<std::size_t>(t) * x_stride, x_stride, y + t);
+    add_float_tile<V, Block, T>(chunk, x + static_cast<std::size_t>(t) * x_stride, x_stride, y + t);
   if constexpr (T > 1)
     if (t < n_tokens)
-      add_float_tiles<Block, T / 2>(chunk, x + static_cast<std::size_t>(t) * x_stride, x_stride,
-                                    n_tokens - t, y + t);
+      add_float_tiles<V, Block, T / 2>(chunk, x + static_cast<std::size_t>(t) * x_stride, x_stride,
+                                       n_tokens - t, y + t);
 }
 
 constexpr int kPanelsABlock = 8;  ///< that meet a chunk of the tokens while it is in the cache
 
 /// Panels [panel, panel + n_panels) times tokens [first, first + n_tokens).
-template <class Block>
+template <class V, class Block>
 inline void multiply_float_block(const FloatMatmulArgs& a, int panel, int n_panels, int first,
                                  int n_tokens) {
   static_assert(kFloatChunk % FloatLayout<Block>::kColumns == 0 &&
                 kFloatChunk % FloatLayout<Block>::kSum == 0);
   FloatChunk chunk;
-  alignas(32) float y[kPanelsABlock][kFloatTokens][kPanelRows];
+  alignas(64) float y[kPanelsABlock][kFloatTokens][kPanelRows];
   __builtin_memset(y, 0, static_cast<std::size_t>(n_panels) * sizeof y[0]);
   for (int begin = 0; begin < a.cols; begin += kFloatChunk) {
     const float* const x = a.x + static_cast<std::size_t>(first) * a.x_stride + begin;
@@ -172,26 +195,21 @@ inline void multiply_float_block(const FloatMatmulArgs& a, int panel, int n_pane
     chunk.n = a.cols - begin < kFloatChunk ? a.cols - begin : kFloatChunk;
     for (int p = 0; p < n_panels; ++p) {
       chunk.panel = panel_of<Block>(a, panel + p);
-      expand_chunk<Block>(chunk);
-      add_float_tiles<Block, kFloatTile>(chunk, x, a.x_stride, n_tokens, y[p]);
+      expand_chunk<V, Block>(chunk);
+      add_float_tiles<V, Block, V::kTileTokens>(chunk, x, a.x_stride, n_tokens, y[p]);
     }
   }
   for (int p = 0; p < n_panels; ++p) store_float_rows(a, panel + p, first, n_tokens, y[p]);
 }
 
-template <class Block>
-void multiply_floats_avx2(const FloatMatmulArgs& a) noexcept {
-  if (a.n_tokens < kFloatTile) {
-    int t = 0;
-    for (; t + 2 <= a.n_tokens; t += 2) multiply_few_floats<Block, 2>(a, t);
-    if (t < a.n_tokens) multiply_few_floats<Block, 1>(a, t);
-    return;
-  }
+template <class V, class Block>
+void multiply_floats(const FloatMatmulArgs& a) noexcept {
+  if (a.n_tokens < V::kTileTokens) return multiply_few_floats<V, Block, V::kStreamTokens>(a, 0);
   for (int first = 0; first < a.n_tokens; first += kFloatTokens) {
     const int n = a.n_tokens - first < kFloatTokens ? a.n_tokens - first : kFloatTokens;
     for (int p = a.panel_begin; p < a.panel_end; p += kPanelsABlock) {
       const int left = a.panel_end - p;
-      multiply_float_block<Block>(a, p, left < kPanelsABlock ? left : kPanelsABlock, first, n);
+      multiply_float_block<V, Block>(a, p, left < kPanelsABlock ? left : kPanelsABlock, first, n);
     }
   }
 }

@@ -10,12 +10,18 @@ struct Floats8 {
   using Value = __m256;
   using Mask = __m256;
   static constexpr int kLanes = 8;
-  static constexpr int kTileRows = 4;  ///< of a product: 4 rows x 3 registers and 4 more
+  static constexpr int kTileRows = 4;         ///< of a product: 4 rows x 3 registers and 4 more
+  static constexpr int kParts = 16 / kLanes;  ///< of a column of a panel
+  static constexpr int kStreams = 8;       ///< sums in flight: products do not wait for each other
+  static constexpr int kStreamTokens = 2;  ///< most that stream by together
+  static constexpr int kTileTokens = 6;    ///< of panels of floats in the cache
 
   static Value zero() { return _mm256_setzero_ps(); }
   static Value all(float x) { return _mm256_set1_ps(x); }
   static Value load(const float* p) { return _mm256_loadu_ps(p); }
   static void store(float* p, Value x) { _mm256_storeu_ps(p, x); }
+  static Value add(Value a, Value b) { return _mm256_add_ps(a, b); }
+  static Value multiply(Value a, Value b) { return _mm256_mul_ps(a, b); }
   static Value multiply_add(Value a, Value b, Value c) { return _mm256_fmadd_ps(a, b, c); }
   /// b where one of them is not a number.
   static Value largest(Value a, Value b) { return _mm256_max_ps(a, b); }

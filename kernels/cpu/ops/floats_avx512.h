@@ -9,12 +9,18 @@ struct Floats16 {
   using Value = __m512;
   using Mask = __mmask16;
   static constexpr int kLanes = 16;
-  static constexpr int kTileRows = 8;  ///< of a product: 8 rows x 3 registers and 4 more
+  static constexpr int kTileRows = 8;         ///< of a product: 8 rows x 3 registers and 4 more
+  static constexpr int kParts = 16 / kLanes;  ///< of a column of a panel
+  static constexpr int kStreams = 4;       ///< sums in flight: products do not wait for each other
+  static constexpr int kStreamTokens = 8;  ///< most that stream by together
+  static constexpr int kTileTokens = 8;    ///< of panels of floats in the cache
 
   static Value zero() { return _mm512_setzero_ps(); }
   static Value all(float x) { return _mm512_set1_ps(x); }
   static Value load(const float* p) { return _mm512_loadu_ps(p); }
   static void store(float* p, Value x) { _mm512_storeu_ps(p, x); }
+  static Value add(Value a, Value b) { return _mm512_add_ps(a, b); }
+  static Value multiply(Value a, Value b) { return _mm512_mul_ps(a, b); }
   static Value multiply_add(Value a, Value b, Value c) { return _mm512_fmadd_ps(a, b, c); }
   /// b where one of them is not a number.
   static Value largest(Value a, Value b) { return _mm512_max_ps(a, b); }

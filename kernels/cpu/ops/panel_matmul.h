@@ -10,8 +10,10 @@
 //   Packed<F>        codes of a tile as it is stored
 //   Unpacked         codes as bytes
 //   unpack_codes<F>  from the first to the second
+//
+// and V of float_products.h how panels of floats are.
 #include "kernels/blocks/all_blocks.h"
-#include "kernels/cpu/ops/float_panels_avx2.h"
+#include "kernels/cpu/ops/float_products.h"
 #include "kernels/cpu/ops/quantize_avx2.h"
 #include "kernels/panels/encode.h"
 
@@ -29,9 +31,12 @@ inline void store_rows(const PanelMatmulArgs& a, int panel, int first_token, int
                        const float (*y)[kPanelRows]) {
   const int row = panel * kPanelRows;
   const int n_rows = a.rows - row < kPanelRows ? a.rows - row : kPanelRows;
-  for (int t = 0; t < n_tokens; ++t)
-    __builtin_memcpy(a.y + static_cast<std::size_t>(first_token + t) * a.y_stride + row, y[t],
-                     static_cast<std::size_t>(n_rows) * sizeof(float));
+  float* to = a.y + static_cast<std::size_t>(first_token) * a.y_stride + row;
+  for (int t = 0; t < n_tokens; ++t, to += a.y_stride)
+    if (n_rows == kPanelRows)  // a known size: no call
+      __builtin_memcpy(to, y[t], sizeof y[t]);
+    else
+      __builtin_memcpy(to, y[t], static_cast<std::size_t>(n_rows) * sizeof(float));
 }
 
 /// All tokens in one tile of T.
@@ -103,24 +108,25 @@ void multiply_panels(const PanelMatmulArgs& a) noexcept {
   }
 }
 
-template <class Set, class Block>
+template <class Set, class V, class Block>
 consteval void add_panel_type(PanelKernels& kernels, DType type) {
   if constexpr (HasPanel<Block>) {
     kernels.few.multiply[index_of(type)] = multiply_panels<Set, Block>;
     kernels.encode[index_of(type)] = encode_panel<Block>;
   }
   if constexpr (HasFloatPanel<Block>) {
-    kernels.few.multiply_floats[index_of(type)] = multiply_floats_avx2<Block>;
+    kernels.few.multiply_floats[index_of(type)] = multiply_floats<V, Block>;
     kernels.encode[index_of(type)] = encode_float_panel<Block>;
   }
 }
 
-template <class Set>
+template <class Set, class V>
 consteval PanelKernels panel_kernels_of() {
   PanelKernels kernels{.few = {.widest_tile = Set::kWidest,
                                .activation_bytes = activation_bytes,
                                .quantize = quantize_avx2}};
-#define LQ_DTYPE(id, name, Block, gguf_id, max_rmse) add_panel_type<Set, Block>(kernels, DType::id);
+#define LQ_DTYPE(id, name, Block, gguf_id, max_rmse) \
+  add_panel_type<Set, V, Block>(kernels, DType::id);
 #define LQ_STORAGE(id, name, gguf_id, values, bytes)
 #include "kernels/blocks/dtypes.def"
 #undef LQ_DTYPE

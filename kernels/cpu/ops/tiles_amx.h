@@ -17,8 +17,10 @@ struct TileShapes {
 static_assert(sizeof(TileShapes) == 64);
 
 /// The thread's tiles while it lives: all of 16 rows of 64 bytes.
-class TilesAmx : public ExpandAvx512 {
+class TilesAmx : public ExpandAvx512, public TileRegisters<TilesAmx> {
  public:
+  static constexpr int kBlockTokens = kMostBlockTokens, kChunkSteps = 64;  ///< 1 MB
+
   TilesAmx() {
     static constexpr TileShapes kShapes;
     __asm__ volatile("ldtilecfg %0" ::"m"(kShapes));

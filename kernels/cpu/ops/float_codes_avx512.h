@@ -1,0 +1,57 @@
+#pragma once
+// Columns of panels of floats to binary32 on AVX-512: what codes stand for, without the scales.
+#include "kernels/cpu/ops/float_codes_avx2.h"
+#include "kernels/cpu/ops/floats_avx512.h"
+
+namespace lq::kernels {
+namespace {
+
+template <class Block>
+struct FloatTable {
+  alignas(64) float value[16];
+  consteval FloatTable() : value{} {
+    for (std::uint8_t code = 0; code < 16; ++code) value[code] = Block::code_value(code);
+  }
+};
+
+/// Four columns of 16 rows out of the line of their codes: the four bytes of four rows become four
+/// lanes whose lowest bits are the code, and a permutation looks these up and ignores the others.
+template <class Block>
+inline void look_up_columns(__m512i line, int half, __m512 (&column)[4][1]) {
+  static constexpr FloatTable<Block> kTable;
+  const __m512 table = _mm512_load_ps(kTable.value);
+  const __m512i first = _mm512_broadcast_i32x4(_mm_setr_epi32(0, 8, 16, 24));
+  const __m512i shift = half ? _mm512_add_epi32(first, _mm512_set1_epi32(4)) : first;
+  const auto of_rows = [&](__m512i codes) {
+    return _mm512_permutexvar_ps(_mm512_srlv_epi32(codes, shift), table);
+  };
+  column[0][0] = of_rows(_mm512_shuffle_epi32(line, _MM_PERM_AAAA));
+  column[1][0] = of_rows(_mm512_shuffle_epi32(line, _MM_PERM_BBBB));
+  column[2][0] = of_rows(_mm512_shuffle_epi32(line, _MM_PERM_CCCC));
+  column[3][0] = of_rows(_mm512_shuffle_epi32(line, _MM_PERM_DDDD));
+}
+
+/// 16 rows of a column.
+inline __m512 load_16_floats(const BlockF32* p) { return _mm512_loadu_ps(p); }
+inline __m512 load_16_floats(const BlockF16* p) { return Floats16::halves(p); }
+inline __m512 load_16_floats(const BlockBF16* p) {
+  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+}
+
+template <class Block>
+inline void load_columns(Floats16, const std::byte* codes, int half,
+                         __m512 (&column)[kColumnsAtOnce<Block>][1]) {
+  constexpr FloatCode kCode = Block::kFloatPanel.code;
+  if constexpr (FloatLayout<Block>::kNibbles)
+    look_up_columns<Block>(_mm512_loadu_si512(codes), half, column);
+  else if constexpr (kCode == FloatCode::e4m3)
+    column[0][0] = _mm512_cvtph_ps(e4m3_halves(codes));
+  else if constexpr (kCode == FloatCode::int8)
+    column[0][0] = Floats16::bytes(reinterpret_cast<const std::int8_t*>(codes));
+  else
+    column[0][0] = load_16_floats(reinterpret_cast<const Block*>(codes));
+}
+
+}  // namespace
+}  // namespace lq::kernels

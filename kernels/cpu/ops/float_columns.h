@@ -1,0 +1,20 @@
+#pragma once
+// Columns of panels of floats, for any instruction set: how many are made together.
+//
+// A set says what codes stand for, without the scales: load_columns<Block>(V, codes, half, v) makes
+// v[kColumnsAtOnce][V::kParts] of the columns from that of `codes` on, which is a multiple of
+// kColumnStep; the second ones of them where `half` is 1.
+#include "kernels/panels/float_panels.h"
+
+namespace lq::kernels {
+namespace {
+
+/// Columns that are made together.
+template <class Block>
+constexpr int kColumnsAtOnce = FloatLayout<Block>::kNibbles ? 4 : 1;
+/// Columns whose codes lie together.
+template <class Block>
+constexpr int kColumnStep = FloatLayout<Block>::kNibbles ? 8 : 1;
+
+}  // namespace
+}  // namespace lq::kernels
