@@ -21,7 +21,7 @@ using namespace lq;
 
 struct Options {
   std::vector<std::string> models;
-  std::vector<int> n_prompt = {512}, n_generate = {128}, threads;
+  std::vector<int> n_prompt = {512}, n_generate = {128}, depth = {0}, threads;
   int repetitions = 5;
   std::string output = "md", kv_type = "f16";
   bool exact = false, no_hash = false;
@@ -39,6 +39,10 @@ void declare(CLI::App& app) {
       ->check(cli::whole_number(0, 1 << 20))
       ->capture_default_str();
   add_list(app, "-n,--n-gen", options.n_generate, "tokens to generate; 0: none; a list with commas")
+      ->check(cli::whole_number(0, 1 << 20))
+      ->capture_default_str();
+  add_list(app, "-d,--depth", options.depth,
+           "tokens that are in the cache before each case; a list with commas")
       ->check(cli::whole_number(0, 1 << 20))
       ->capture_default_str();
   add_list(app, "-t,--threads", options.threads,
@@ -62,7 +66,7 @@ std::string row(const std::string& model, const std::string& type, const std::st
                 const std::string& rate, const std::string& first, const std::string& share) {
   char text[512];
   std::snprintf(
-      text, sizeof text, "| %-28s | %-*s | %10s | %-15s | %7s | %-7s | %20s | %14s | %11s |\n",
+      text, sizeof text, "| %-28s | %-*s | %10s | %-15s | %7s | %-10s | %20s | %14s | %11s |\n",
       model.c_str(), static_cast<int>(longest_type_name()), type.c_str(), size.c_str(),
       backend.c_str(), threads.c_str(), test.c_str(), rate.c_str(), first.c_str(), share.c_str());
   return text;
@@ -90,7 +94,9 @@ std::string case_row(const BenchCase& c) {
   std::vector<double> first(c.first_token_ns.begin(), c.first_token_ns.end());
   return row(std::filesystem::path(c.model).filename().string(), c.weight_type,
              cli::human_bytes(static_cast<double>(c.model_bytes)), c.device + " " + c.isa,
-             std::to_string(c.threads), (prompt ? "pp" : "tg") + std::to_string(c.tokens()),
+             std::to_string(c.threads),
+             (prompt ? "pp" : "tg") + std::to_string(c.tokens()) +
+                 (c.depth > 0 ? "@" + std::to_string(c.depth) : ""),
              formatted("%.1f +- %.1f%s", rate.median, rate.mad, c.unsteady() ? " !" : ""),
              prompt ? formatted("%.1f ms", spread_of(first).median * 1e-6) : "",
              prompt ? "" : formatted("%.0f %%", c.percent_of_bandwidth()));
@@ -106,7 +112,7 @@ void print_machine(const BenchReport& report) {
   }
   cli::print("\n" + m.cpu + ", " + std::to_string(m.cores) + " cores (" + m.instruction_sets +
              "), memory read at " + formatted("%.1f GB/s", bandwidth * 1e-9) + "\n");
-  cli::print("pp: prompt processing, tg: generation; medians of " +
+  cli::print("pp: prompt processing, tg: generation, @: tokens before it; medians of " +
              std::to_string(options.repetitions) + " runs +- median absolute deviation\n");
   if (unsteady)
     cli::print("!: the machine was not steady; differences of a few per cent mean nothing\n");
@@ -117,6 +123,7 @@ void execute(const cli::Context& context) {
   BenchOptions bench{.models = {options.models.begin(), options.models.end()},
                      .n_prompt = options.n_prompt,
                      .n_generate = options.n_generate,
+                     .depth = options.depth,
                      .threads = options.threads,
                      .repetitions = options.repetitions,
                      .kv_type = *dtype_named(options.kv_type),
@@ -146,8 +153,8 @@ constexpr const char* kDescription[] = {
     "Measures how fast models read prompts and write answers on this machine. Every case runs once "
     "without "
     "being counted, then several times; the median is shown with the median absolute deviation.",
-    "For generation the report says how much of the memory's bandwidth the weights were read with; "
-    "the "
+    "For generation the report says how much of the memory's bandwidth weights, keys and values were "
+    "read with; the "
     "bandwidth is measured in the same run, with the same threads. Models that fit in the "
     "processor's caches "
     "may exceed it.",
@@ -168,6 +175,7 @@ constexpr const char* kDescription[] = {
 constexpr cli::Example kExamples[] = {
     {"lq-bench model.gguf", "prompt processing and generation"},
     {"lq-bench a.gguf b.gguf -p 128,512 -n 64 -t 1,2 -r 10", "several models, lengths and threads"},
+    {"lq-bench model.gguf -p 512 -n 32 -d 0,8192", "how long texts slow it down"},
     {"lq-bench model.gguf -o json", "a report for programs"},
     {"lq-bench kernels --type Q4_K --op encode,decode",
      "one type's kernels, every instruction set"},

@@ -21,6 +21,10 @@ class KvCache {
 
   int capacity() const { return n_pages_ * kPageTokens; }
   std::uint64_t bytes() const;
+  /// What one position takes, in all layers: a generated token reads that of every one before.
+  std::uint64_t bytes_per_position() const {
+    return bytes() / static_cast<std::uint64_t>(capacity());
+  }
 
  private:
   friend class KvSequence;

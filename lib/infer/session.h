@@ -51,6 +51,7 @@ class Session {
   Session(const Model& model, const SessionOptions& options);
 
   int context() const { return context_; }
+  const KvCache& cache() const { return cache_; }
   /// Forgets everything.
   void clear();
   /// Makes `ids` the whole text so far. What it has in common with the text before stays in the

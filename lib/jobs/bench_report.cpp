@@ -26,7 +26,7 @@ OrderedJson case_json(const BenchCase& c) {
       {"kind", name_of(c.kind)},
       {"n_prompt", c.n_prompt},
       {"n_generate", c.n_generate},
-      {"depth", 0},
+      {"depth", c.depth},
       {"batch", 1},
       {"threads", c.threads},
       {"isa", c.isa},
@@ -45,6 +45,7 @@ OrderedJson case_json(const BenchCase& c) {
     json["first_token_samples_ns"] = c.first_token_ns;
   } else {
     json["bytes_per_token"] = c.bytes_per_token;
+    json["cache_bytes_per_token"] = c.cache_bytes_per_token;
     json["memory_bandwidth_bytes_per_second"] = c.bandwidth;
     json["percent_of_bandwidth"] = c.percent_of_bandwidth();
   }
@@ -101,7 +102,8 @@ Spread BenchCase::tokens_per_second() const {
 
 double BenchCase::percent_of_bandwidth() const {
   if (kind != BenchKind::generate || bandwidth <= 0) return 0;
-  return 100 * tokens_per_second().median * static_cast<double>(bytes_per_token) / bandwidth;
+  return 100 * tokens_per_second().median *
+         static_cast<double>(bytes_per_token + cache_bytes_per_token) / bandwidth;
 }
 
 bool BenchCase::unsteady() const { return is_unsteady(tokens_per_second()); }

@@ -22,6 +22,7 @@ struct BenchCase {
   std::uint64_t model_bytes = 0, parameters = 0;
   BenchKind kind = BenchKind::prompt;
   int n_prompt = 0, n_generate = 0;
+  int depth = 0;  ///< tokens that are in the cache before
   int threads = 0;
   std::string isa, device, kv_type;
   bool exact = false;                 ///< weights as stored, products in binary32
@@ -32,11 +33,12 @@ struct BenchCase {
       first_token_ns;  ///< prompt cases: start of the prompt to the first token
   std::uint64_t peak_rss_bytes = 0;
   std::uint64_t bytes_per_token = 0;  ///< stored weights that a generated token reads
+  std::uint64_t cache_bytes_per_token = 0;  ///< keys and values that it reads, on average
   double bandwidth = 0;               ///< bytes a second, measured with the same threads
 
   int tokens() const { return kind == BenchKind::prompt ? n_prompt : n_generate; }
   Spread tokens_per_second() const;
-  /// Generation only: weights read a second, in per cent of the bandwidth.
+  /// Generation only: weights, keys and values read a second, in per cent of the bandwidth.
   double percent_of_bandwidth() const;
   /// True when the samples differ so much that a small difference to another report means nothing.
   bool unsteady() const;

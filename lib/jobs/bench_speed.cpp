@@ -52,13 +52,14 @@ class Runner {
     base_.kv_type = cache_type_name(options.kv_type);
   }
 
-  BenchCase prompt(int n) {
+  BenchCase prompt(int n, int depth) {
     BenchCase result = base_;
     result.kind = BenchKind::prompt;
     result.n_prompt = n;
-    const auto ids = random_tokens(n, model_.weights().n_vocab);
+    result.depth = depth;
+    const auto ids = random_tokens(depth + n, model_.weights().n_vocab);
     repeat(result, [&](bool counted) {
-      start(ids);
+      start(ids, depth);
       generate(1);
       if (!counted) return;
       result.samples_ns.push_back(session_.timings().prompt.count());
@@ -67,13 +68,16 @@ class Runner {
     return result;
   }
 
-  BenchCase generation(int n) {
+  BenchCase generation(int n, int depth) {
     BenchCase result = base_;
     result.kind = BenchKind::generate;
     result.n_generate = n;
-    const auto ids = random_tokens(1, model_.weights().n_vocab);
+    result.depth = depth;
+    result.cache_bytes_per_token =
+        session_.cache().bytes_per_position() * static_cast<std::uint64_t>(depth + n / 2 + 1);
+    const auto ids = random_tokens(depth + 1, model_.weights().n_vocab);
     repeat(result, [&](bool counted) {
-      start(ids);
+      start(ids, depth);
       generate(n);
       if (counted) result.samples_ns.push_back(session_.timings().generate.count());
     });
@@ -84,11 +88,16 @@ class Runner {
   static int longest_text(const BenchOptions& options) {
     const int prompt = *std::max_element(options.n_prompt.begin(), options.n_prompt.end());
     const int generate = *std::max_element(options.n_generate.begin(), options.n_generate.end());
-    return std::max(prompt, generate) + 2;
+    const int depth = *std::max_element(options.depth.begin(), options.depth.end());
+    return std::max(prompt, generate) + depth + 2;
   }
 
-  void start(std::span<const TokenId> ids) {
-    session_.clear();
+  /// The first `depth` tokens stay in the cache.
+  void start(std::span<const TokenId> ids, int depth) {
+    if (depth == 0)
+      session_.clear();
+    else
+      session_.set_prompt(ids.first(static_cast<std::size_t>(depth)), monitor_);
     session_.set_prompt(ids, monitor_);
   }
 
@@ -142,10 +151,12 @@ BenchReport bench_speed(const BenchOptions& options,
       base.bandwidth = bandwidth[threads];
       const bool first = threads == options.threads.front();
       Runner runner(path, threads, options, base, first, monitor);
-      for (const int n : options.n_prompt)
-        if (n > 0) add(runner.prompt(n));
-      for (const int n : options.n_generate)
-        if (n > 0) add(runner.generation(n));
+      for (const int depth : options.depth) {
+        for (const int n : options.n_prompt)
+          if (n > 0) add(runner.prompt(n, depth));
+        for (const int n : options.n_generate)
+          if (n > 0) add(runner.generation(n, depth));
+      }
     }
   }
   return report;

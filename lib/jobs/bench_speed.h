@@ -14,6 +14,7 @@ struct BenchOptions {
   std::vector<std::filesystem::path> models;
   std::vector<int> n_prompt = {512};    ///< 0: no such case
   std::vector<int> n_generate = {128};  ///< 0: no such case
+  std::vector<int> depth = {0};         ///< tokens that are in the cache before
   std::vector<int> threads;
   int repetitions = 5;
   DType kv_type = DType::F16;  ///< of the cache
@@ -22,7 +23,7 @@ struct BenchOptions {
 };
 
 /// Runs every case once without counting it, then `repetitions` times; calls `on_case` after each.
-/// Prompts are random tokens; generation starts after one token and takes the likeliest token each
+/// Prompts are random tokens; generation starts after one token more than `depth` and takes the likeliest token each
 /// time, so its figures include that choice. Throws Error; cases finished by then were handed out.
 BenchReport bench_speed(const BenchOptions& options,
                         const std::function<void(const BenchCase&)>& on_case, Monitor& monitor);
