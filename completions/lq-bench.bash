@@ -41,13 +41,14 @@ _lq_bench() {
       case "$prev" in
         -p|--n-prompt) COMPREPLY=(); return ;;
         -n|--n-gen) COMPREPLY=(); return ;;
+        -d|--depth) COMPREPLY=(); return ;;
         -t|--threads) COMPREPLY=(); return ;;
         -r|--repetitions) COMPREPLY=(); return ;;
         --kv-type) COMPREPLY=($(compgen -W 'f16 f32 q8_0' -- "$cur")); return ;;
         -o|--output) COMPREPLY=($(compgen -W 'md json' -- "$cur")); return ;;
         --color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
       esac
-      words='--n-prompt --n-gen --threads --repetitions --kv-type --output --exact --no-hash --json --color --quiet --help --version' ;;
+      words='--n-prompt --n-gen --depth --threads --repetitions --kv-type --output --exact --no-hash --json --color --quiet --help --version' ;;
   esac
   if [[ $cur == -* ]]; then
     COMPREPLY=($(compgen -W "$words" -- "$cur"))

@@ -4,6 +4,7 @@ complete -c lq-bench -n __fish_use_subcommand -a ppl -d 'measure how well models
 complete -c lq-bench -n __fish_use_subcommand -a kld -d 'measure how far models are from a reference on a text'
 complete -c lq-bench -n 'not __fish_seen_subcommand_from kernels ppl kld' -s p -l n-prompt -x -d 'tokens of the prompt to process; 0: none; a list with commas'
 complete -c lq-bench -n 'not __fish_seen_subcommand_from kernels ppl kld' -s n -l n-gen -x -d 'tokens to generate; 0: none; a list with commas'
+complete -c lq-bench -n 'not __fish_seen_subcommand_from kernels ppl kld' -s d -l depth -x -d 'tokens that are in the cache before each case; a list with commas'
 complete -c lq-bench -n 'not __fish_seen_subcommand_from kernels ppl kld' -s t -l threads -x -d 'threads; a list with commas; without it as many as the process may use'
 complete -c lq-bench -n 'not __fish_seen_subcommand_from kernels ppl kld' -s r -l repetitions -x -d 'counted runs of each case, after one that is not'
 complete -c lq-bench -n 'not __fish_seen_subcommand_from kernels ppl kld' -l kv-type -x -a 'f16 f32 q8_0' -d 'numbers in the cache of keys and values; q8_0 halves what long texts read'

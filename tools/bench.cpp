@@ -153,7 +153,8 @@ constexpr const char* kDescription[] = {
     "Measures how fast models read prompts and write answers on this machine. Every case runs once "
     "without "
     "being counted, then several times; the median is shown with the median absolute deviation.",
-    "For generation the report says how much of the memory's bandwidth weights, keys and values were "
+    "For generation the report says how much of the memory's bandwidth weights, keys and values "
+    "were "
     "read with; the "
     "bandwidth is measured in the same run, with the same threads. Models that fit in the "
     "processor's caches "

@@ -1,6 +1,7 @@
-// AVX-512 with BF16 that is as fast as products of binary32, which have half the numbers: products
-// of many tokens with weights of 16 bits. The rest is avx512_vnni's.
+// AVX-512 with BF16 that is as fast as products of binary32, which have half the numbers: many
+// tokens times weights of 16 bits, and their attention. The rest is avx512_vnni's.
 #include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/ops/attention_pairs.h"
 #include "kernels/cpu/ops/tiles_bf16.h"
 
 namespace lq::kernels {
@@ -10,6 +11,9 @@ consteval KernelTable make_table() {
   KernelTable table{.name = "avx512_bf16"};
   table.panels.many = tile_products_of<TilesBf16, true>();
   table.panels.many_tokens = kTileSide;
+  // A cache of binary32 was asked for because of its precision.
+  table.attention[index_of(DType::F16)] = attention_pairs<BlockF16>;
+  table.attention[index_of(DType::Q8_0)] = attention_pairs<BlockQ8_0>;
   return table;
 }
 

@@ -48,6 +48,7 @@ struct AttentionArgs {
   std::size_t out_stride;  ///< from one token to the next, in values
   float *peaks, *totals;  ///< [n_tokens * group], or null; a row that sees nothing has a total of 0
   float* scratch;         ///< attention_scratch() floats
+  bool exact = false;     ///< products are binary32; else a set may round what is multiplied
 };
 using AttentionFn = void (*)(const AttentionArgs&) noexcept;
 

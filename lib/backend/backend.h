@@ -85,7 +85,8 @@ struct AttentionStage {
   int n_heads = 0, n_kv_heads = 0, head_dim = 0, value_dim = 0;
   int first_position = 0;
   float scale = 0;
-  View out;  ///< [tokens][n_heads * value_dim]
+  bool exact = false;  ///< products in binary32; else a backend may round what is multiplied
+  View out;            ///< [tokens][n_heads * value_dim]
 };
 
 /// x += W * in (+ bias).

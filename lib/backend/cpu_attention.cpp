@@ -99,7 +99,8 @@ void CpuAttention::attend(const AttentionStage& s, const Split& split, int task,
       .out_stride = length(s.out.cols),
       .peaks = nullptr,
       .totals = nullptr,
-      .scratch = scratch};
+      .scratch = scratch,
+      .exact = s.exact};
   if (split.n_parts > 1) {  // one tile: token is 0
     const std::size_t rows = length(s.q.rows) * length(split.group);
     const std::size_t at = (length(part) * length(split.n_heads) + length(head)) * rows;

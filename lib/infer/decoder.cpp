@@ -97,6 +97,7 @@ void Decoder::layer(int index, int n_tokens, const KvSequence& sequence) {
                       .value_dim = hparams_.value_dim,
                       .first_position = sequence.length(),
                       .scale = 1.0f / std::sqrt(static_cast<float>(hparams_.head_dim)),
+                      .exact = weights_.exact(),
                       .out = rows(attended_, n_tokens)});
   observe({&w.output}, rows(attended_, n_tokens));
   backend_.project({.in = rows(attended_, n_tokens),

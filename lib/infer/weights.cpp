@@ -224,7 +224,8 @@ class Weights::Loader {
 };
 
 Weights::Weights(const TensorSource& source, const HParams& hparams, Backend& backend,
-                 const LoadOptions& options) {
+                 const LoadOptions& options)
+    : exact_(!options.repack) {
   Loader(*this, source, hparams, backend, options).load();
 }
 

@@ -62,6 +62,8 @@ class Weights {
   /// Stored bytes that generating one token reads: all matrices but the embedding, whose row alone
   /// is needed, unless it is the head too.
   std::uint64_t bytes_per_token() const { return bytes_per_token_; }
+  /// Products are those of the stored values, in binary32: LoadOptions::repack was off.
+  bool exact() const { return exact_; }
 
  private:
   class Loader;
@@ -69,6 +71,7 @@ class Weights {
   std::map<const std::byte*, std::string> names_;  ///< of matrices, by where they are
   std::vector<std::string> warnings_;
   std::uint64_t bytes_ = 0, parameters_ = 0, bytes_per_token_ = 0;
+  bool exact_;
 };
 
 }  // namespace lq

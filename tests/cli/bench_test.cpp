@@ -46,7 +46,7 @@ void check_spread(const Json& spread, const std::vector<double>& values) {
   CHECK(near(spread["mad"], median(distances)));
 }
 
-void check_case(const Json& c, std::size_t repetitions) {
+void check_case(const Json& c, std::size_t repetitions, int depth = 0) {
   const bool prompt = c["kind"] == "prompt";
   CAPTURE(c.dump());
   const int n = c[prompt ? "n_prompt" : "n_generate"];
@@ -64,7 +64,7 @@ void check_case(const Json& c, std::size_t repetitions) {
   CHECK(c["exact"] == false);
   CHECK(c["warnings"].empty());
   CHECK(c["batch"] == 1);
-  CHECK(c["depth"] == 0);
+  CHECK(c["depth"] == depth);
   CHECK(c["unsteady"].is_boolean());
   CHECK(c["isa"].is_string());
   if (prompt) {
@@ -76,9 +76,10 @@ void check_case(const Json& c, std::size_t repetitions) {
   } else {
     CHECK(c["bytes_per_token"] > 0);
     CHECK(c["percent_of_bandwidth"] > 0);
-    const double share = c["tokens_per_second"]["median"].get<double>() *
-                         c["bytes_per_token"].get<double>() /
-                         c["memory_bandwidth_bytes_per_second"].get<double>();
+    const double share =
+        c["tokens_per_second"]["median"].get<double>() *
+        (c["bytes_per_token"].get<double>() + c["cache_bytes_per_token"].get<double>()) /
+        c["memory_bandwidth_bytes_per_second"].get<double>();
     CHECK(c["percent_of_bandwidth"].get<double>() == doctest::Approx(100 * share));
   }
 }
@@ -112,6 +113,25 @@ TEST_CASE("lq-bench: the JSON report has every sample and what it takes to compa
   }
   CHECK(found ==
         std::vector<std::string>{"p8/0/1", "p16/0/1", "g0/4/1", "p8/0/2", "p16/0/2", "g0/4/2"});
+}
+
+TEST_CASE("lq-bench: cases at a depth have their tokens alone measured") {
+  const Demo demo;
+  const auto run = run_expecting(
+      0, "lq-bench",
+      {demo.path, "-p", "8", "-n", "4", "-d", "0,200", "-t", "1", "-r", "2", "-o", "json"});
+  const auto cases = Json::parse(run.out)["cases"];
+  REQUIRE(cases.size() == 4);
+  for (std::size_t i = 0; i < 4; ++i) check_case(cases[i], 2, i < 2 ? 0 : 200);
+  // Half way through four tokens: 3 and 203 positions.
+  const auto position = cases[1]["cache_bytes_per_token"].get<std::uint64_t>() / 3;
+  CHECK(position > 0);
+  CHECK(cases[3]["cache_bytes_per_token"] == 203 * position);
+  // 200 tokens more would take over ten times as long.
+  CHECK(cases[2]["samples_ns"][0].get<double>() < 8 * cases[0]["samples_ns"][0].get<double>());
+  const auto table =
+      run_expecting(0, "lq-bench", {demo.path, "-p", "8", "-n", "0", "-d", "16", "-r", "1"});
+  CHECK(holds(table.out, "pp8@16"));
 }
 
 TEST_CASE("lq-bench: the type of the cache is what was asked for") {

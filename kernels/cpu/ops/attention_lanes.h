@@ -12,7 +12,7 @@ void attention_lanes(const AttentionArgs& a) noexcept {
   if (whole && a.n_tokens * a.group <= AttentionRows<V, Block>::kMost)
     AttentionRows<V, Block>(a).run();
   else
-    attend_tiles<V, Block>(a);
+    attend_tiles<FloatOperands<V>, Block>(a);
 }
 
 template <class V>

@@ -7,6 +7,9 @@
 //
 // A block is made floats once and meets all panels of up to kAttentionRows rows. A panel takes only
 // the positions that its last row sees; what its other rows do not see gets the weight 0.
+//
+// O says what products are made of: words of 32 bits, which are floats (FloatOperands) or pairs of
+// what is multiplied with each other.
 #include "kernels/cpu/ops/attention_cache.h"
 
 namespace lq::kernels {
@@ -14,18 +17,48 @@ namespace {
 
 constexpr int kPanelVectors = 3;
 
+template <class Vectors>
+struct FloatOperands {
+  using V = Vectors;
+  static constexpr int kValues = 1;  ///< of a word
+
+  static typename V::Value add_product(typename V::Value a, typename V::Value b,
+                                       typename V::Value sum) {
+    return V::multiply_add(a, b, sum);
+  }
+  /// Value k of a column of words.
+  static void put(float value, int k, std::ptrdiff_t stride, float* words) {
+    words[k * stride] = value;
+  }
+  /// Words of one row: neighbours are multiplied together.
+  template <class Block>
+  static void load_row(const std::byte* stored, int n, float* words) {
+    expand_row<V, Block>(stored, n, words);
+  }
+  /// Words of n_rows rows of n values: rows are multiplied together. [n_rows / kValues][stride].
+  template <class Block>
+  static void load_rows(const std::byte* const* stored, int n_rows, int n, std::ptrdiff_t stride,
+                        float* words) {
+    for (int j = 0; j < n_rows; ++j) expand_row<V, Block>(stored[j], n, words + j * stride);
+  }
+  /// The same of floats that are there: [n_rows][stride].
+  static void pack_rows(int, int, float*) {}
+};
+
 /// Parts of the scratch memory and the state of one call.
-template <class V>
+template <class O>
 struct AttentionTile {
+  using V = typename O::V;
   static constexpr int kPanel = kPanelVectors * V::kLanes;
   static constexpr int kPanels = (kAttentionRows + kPanel - 1) / kPanel;
   static_assert(kPanels * kPanel <= kAttentionRows + 48);
 
   const AttentionArgs& a;
   int first_row, n_rows;
+  int key_words;                 ///< of a key or query
   int value_rows;                ///< value_dim in whole tiles of products
-  float *queries, *mixed;        ///< of a panel: [head_dim][kPanel], [value_rows][kPanel]
-  float *keys, *values;          ///< of the block: [kAttentionBlock][head_dim], [..][value_rows]
+  float *queries, *mixed;        ///< of a panel: [key_words][kPanel], [value_rows][kPanel]
+  float *keys, *values;          ///< of the block: [positions][key_words], [words][value_rows]
   float* weights;                ///< [kAttentionBlock][kPanel]
   float *seen, *peaks, *totals;  ///< [kPanels][kPanel]; seen: positions from 0 on
   const std::byte* wanted[2 * kAttentionBlock];  ///< keys, then values of the next block
@@ -36,6 +69,7 @@ struct AttentionTile {
       : a(args),
         first_row(first),
         n_rows(n),
+        key_words(args.head_dim / O::kValues),
         value_rows((args.value_dim + V::kTileRows - 1) / V::kTileRows * V::kTileRows) {
     float* next = aligned_scratch(a);
     const auto take = [&](int rows, int columns) {
@@ -43,10 +77,10 @@ struct AttentionTile {
       next += static_cast<std::ptrdiff_t>(rows) * columns;
       return part;
     };
-    queries = take(kPanels * kPanel, a.head_dim);
+    queries = take(kPanels * kPanel, key_words);
     mixed = take(kPanels * kPanel, value_rows);
-    keys = take(kAttentionBlock, a.head_dim);
-    values = take(kAttentionBlock, value_rows);
+    keys = take(kAttentionBlock, key_words);
+    values = take(kAttentionBlock / O::kValues, value_rows);
     weights = take(kAttentionBlock, kPanel);
     seen = take(kPanels, kPanel);
     peaks = take(kPanels, kPanel);
@@ -55,7 +89,7 @@ struct AttentionTile {
   }
 
   int n_panels() const { return (n_rows + kPanel - 1) / kPanel; }
-  float* queries_of(int panel) const { return queries + panel * kPanel * a.head_dim; }
+  float* queries_of(int panel) const { return queries + panel * kPanel * key_words; }
   float* mixed_of(int panel) const { return mixed + panel * kPanel * value_rows; }
   /// Positions that the tile's row `row` sees; those behind the last are like it.
   int seen_by(int row) const {
@@ -73,19 +107,20 @@ struct AttentionTile {
       const float* query = a.query + static_cast<std::size_t>(r / a.group) * a.query_stride +
                            static_cast<std::ptrdiff_t>(r % a.group) * a.head_dim;
       float* out = queries_of(panel) + lane;
-      for (int d = 0; d < a.head_dim; ++d) out[d * kPanel] = query[d] * (a.scale * kLog2E);
+      for (int d = 0; d < a.head_dim; ++d) O::put(query[d] * (a.scale * kLog2E), d, kPanel, out);
     }
     for (int i = 0; i < n_panels() * kPanel * value_rows; ++i) mixed[i] = 0;
   }
 
-  /// Makes floats of n positions from `first` on; the n_next after them will be asked for.
+  /// Makes operands of n positions from `first` on; the n_next after them will be asked for.
   template <class Block>
   void load_block(int first, int n, int n_next) {
     const std::byte* rows[kAttentionBlock];
     find_rows(a, a.keys, a.key_page, a.key_row, first, n, rows);
-    for (int j = 0; j < n; ++j) expand_row<V, Block>(rows[j], a.head_dim, keys + j * a.head_dim);
+    for (int j = 0; j < n; ++j)
+      O::template load_row<Block>(rows[j], a.head_dim, keys + j * key_words);
     find_rows(a, a.values, a.value_page, a.value_row, first, n, rows);
-    for (int j = 0; j < n; ++j) expand_row<V, Block>(rows[j], a.value_dim, values + j * value_rows);
+    O::template load_rows<Block>(rows, n, a.value_dim, value_rows, values);
     find_rows(a, a.keys, a.key_page, a.key_row, first + n, n_next, wanted);
     find_rows(a, a.values, a.value_page, a.value_row, first + n, n_next, wanted + n_next);
     n_wanted = 2 * n_next;
@@ -114,12 +149,13 @@ struct AttentionTile {
   }
 };
 
-/// c[r][i] = keep[i] * c[r][i] + sum over k of a(r, k) * b[k][i] for V::kTileRows rows of a panel;
-/// without kKeep the first term is left out. a(r, k) is a[r][k], with kAcross a[k][r].
+/// c[r][i] = keep[i] * c[r][i] + sum over words k of a(r, k) * b[k][i] for V::kTileRows rows of a
+/// panel; without kKeep the first term is left out. a(r, k) is a[r][k], with kAcross a[k][r].
 /// A call for itself: inlined, its 16 registers are not enough for g++.
-template <class V, bool kAcross, bool kKeep>
+template <class O, bool kAcross, bool kKeep>
 [[gnu::noinline]] static void multiply_panel(const float* a, std::ptrdiff_t stride, const float* b,
                                              int depth, const float* keep, float* c) {
+  using V = typename O::V;
   constexpr int kRows = V::kTileRows, kPanel = kPanelVectors * V::kLanes;
   typename V::Value sum[kRows][kPanelVectors];
   for (auto& row : sum)
@@ -129,8 +165,7 @@ template <class V, bool kAcross, bool kKeep>
     for (int i = 0; i < kPanelVectors; ++i) right[i] = V::load(b + i * V::kLanes);
     for (int r = 0; r < kRows; ++r) {
       const auto left = V::all(kAcross ? a[k * stride + r] : a[r * stride + k]);
-      for (int i = 0; i < kPanelVectors; ++i)
-        sum[r][i] = V::multiply_add(left, right[i], sum[r][i]);
+      for (int i = 0; i < kPanelVectors; ++i) sum[r][i] = O::add_product(left, right[i], sum[r][i]);
     }
   }
   for (int r = 0; r < kRows; ++r)
@@ -144,9 +179,10 @@ template <class V, bool kAcross, bool kKeep>
 
 /// Scores of n positions from `first` on become weights under the new peaks; `hidden`: the first of
 /// them that some row does not see.
-template <class V>
-inline void weigh_panel(AttentionTile<V>& tile, int panel, int first, int n, int hidden) {
-  constexpr int kPanel = AttentionTile<V>::kPanel;
+template <class O>
+inline void weigh_panel(AttentionTile<O>& tile, int panel, int first, int n, int hidden) {
+  using V = typename O::V;
+  constexpr int kPanel = AttentionTile<O>::kPanel;
   for (int i = 0; i < kPanel; i += V::kLanes) {
     float* score = tile.weights + i;
     const int row = panel * kPanel + i;
@@ -181,32 +217,34 @@ inline void weigh_panel(AttentionTile<V>& tile, int panel, int first, int n, int
 }
 
 /// A block of n positions from `first` on.
-template <class V>
-inline void attend_panel(AttentionTile<V>& tile, int panel, int first, int n) {
-  constexpr int kPanel = AttentionTile<V>::kPanel, kRows = V::kTileRows;
-  const AttentionArgs& a = tile.a;
+template <class O>
+inline void attend_panel(AttentionTile<O>& tile, int panel, int first, int n) {
+  constexpr int kPanel = AttentionTile<O>::kPanel, kRows = O::V::kTileRows;
   const int to_last = tile.seen_by((panel + 1) * kPanel - 1) - first;
   const int to_first = tile.seen_by(panel * kPanel) - first;
   n = n < to_last ? n : to_last;
   if (n <= 0) return;
   for (int j = 0; j < n; j += kRows) {
     tile.ask_ahead();
-    multiply_panel<V, false, false>(tile.keys + j * a.head_dim, a.head_dim, tile.queries_of(panel),
-                                    a.head_dim, nullptr, tile.weights + j * kPanel);
+    multiply_panel<O, false, false>(tile.keys + j * tile.key_words, tile.key_words,
+                                    tile.queries_of(panel), tile.key_words, nullptr,
+                                    tile.weights + j * kPanel);
   }
   weigh_panel(tile, panel, first, n, to_first < 0 ? 0 : to_first < n ? to_first : n);
+  O::pack_rows(n, kPanel, tile.weights);
   for (int d = 0; d < tile.value_rows; d += kRows) {
     tile.ask_ahead();
-    multiply_panel<V, true, true>(tile.values + d, tile.value_rows, tile.weights, n, tile.keep,
+    multiply_panel<O, true, true>(tile.values + d, tile.value_rows, tile.weights,
+                                  (n + O::kValues - 1) / O::kValues, tile.keep,
                                   tile.mixed_of(panel) + d * kPanel);
   }
 }
 
-template <class V, class Block>
+template <class O, class Block>
 inline void attend_tiles(const AttentionArgs& a) {
   const int n_rows = a.n_tokens * a.group;
   for (int row = 0; row < n_rows; row += kAttentionRows) {
-    AttentionTile<V> tile(a, row, n_rows - row < kAttentionRows ? n_rows - row : kAttentionRows);
+    AttentionTile<O> tile(a, row, n_rows - row < kAttentionRows ? n_rows - row : kAttentionRows);
     const int seen = tile.seen_by(kAttentionRows);
     const int end = seen < a.end ? seen : a.end;
     for (int first = a.begin; first < end; first += kAttentionBlock) {
