@@ -74,17 +74,22 @@ class ReadBuffer {
 };
 
 constexpr std::ptrdiff_t kLine = 8;               // words in a cache line
-constexpr std::ptrdiff_t kAhead = 32 * 1024 / 8;  // best, or as good, on every machine measured
+constexpr std::ptrdiff_t kAhead = 16 * 1024 / 8;  // far enough for every machine that was measured
 
+/// A line at a time, spelt out: this file is not compiled for speed.
 std::uint64_t sum(const std::uint64_t* words, std::ptrdiff_t n) {
-  std::uint64_t sums[kLine] = {};
+  using Pair = std::uint64_t __attribute__((vector_size(16)));
+  const auto pair = [&](std::ptrdiff_t i) { return *reinterpret_cast<const Pair*>(words + i); };
+  Pair a{}, b{}, c{}, d{};
   for (std::ptrdiff_t i = 0; i < n; i += kLine) {
     __builtin_prefetch(words + i + kAhead);
-    for (std::ptrdiff_t j = 0; j < kLine; ++j) sums[j] += words[i + j];
+    a += pair(i);
+    b += pair(i + 2);
+    c += pair(i + 4);
+    d += pair(i + 6);
   }
-  std::uint64_t total = 0;
-  for (const std::uint64_t part : sums) total += part;
-  return total;
+  const Pair total = a + b + c + d;
+  return total[0] + total[1];
 }
 
 }  // namespace

@@ -43,9 +43,11 @@ inline void store_rows(const PanelMatmulArgs& a, int panel, int first_token, int
 template <class Set, PanelForm F, int T>
 inline void multiply_few(const PanelMatmulArgs& a) {
   using Layout = PanelLayout<F>;
-  // The planes of a tile are streams of their own, which the processor's prefetcher loses again and
-  // again; beyond the panels' end nothing is fetched.
-  constexpr int kAhead = (12288 + Layout::kBytes - 1) / Layout::kBytes;
+  // Two planes of a tile are streams of their own, which the processor's prefetcher loses again and
+  // again. One plane is one stream: further ahead would cost. Beyond the panels' end nothing is
+  // fetched.
+  constexpr int kAheadBytes = F.high_bits > 0 ? 12288 : 4096;
+  constexpr int kAhead = (kAheadBytes + Layout::kBytes - 1) / Layout::kBytes;
   const int n_tiles = Layout::tiles(a.cols);
   const std::byte* tile =
       a.panels + static_cast<std::ptrdiff_t>(a.panel_begin) * n_tiles * Layout::kBytes;
