@@ -32,9 +32,9 @@ struct BenchCase {
   std::vector<std::int64_t>
       first_token_ns;  ///< prompt cases: start of the prompt to the first token
   std::uint64_t peak_rss_bytes = 0;
-  std::uint64_t bytes_per_token = 0;  ///< stored weights that a generated token reads
+  std::uint64_t bytes_per_token = 0;        ///< stored weights that a generated token reads
   std::uint64_t cache_bytes_per_token = 0;  ///< keys and values that it reads, on average
-  double bandwidth = 0;               ///< bytes a second, measured with the same threads
+  double bandwidth = 0;                     ///< bytes a second, measured with the same threads
 
   int tokens() const { return kind == BenchKind::prompt ? n_prompt : n_generate; }
   Spread tokens_per_second() const;

@@ -23,8 +23,9 @@ struct BenchOptions {
 };
 
 /// Runs every case once without counting it, then `repetitions` times; calls `on_case` after each.
-/// Prompts are random tokens; generation starts after one token more than `depth` and takes the likeliest token each
-/// time, so its figures include that choice. Throws Error; cases finished by then were handed out.
+/// Prompts are random tokens; generation starts after one token more than `depth` and takes the
+/// likeliest token each time, so its figures include that choice. Throws Error; cases finished by
+/// then were handed out.
 BenchReport bench_speed(const BenchOptions& options,
                         const std::function<void(const BenchCase&)>& on_case, Monitor& monitor);
 
