@@ -18,7 +18,7 @@ complete -c lq-run -l temp -x -d 'higher is more varied; 0: always the likeliest
 complete -c lq-run -l seed -x -d 'seed of the random choices; without it a new one each time'
 complete -c lq-run -l device -x -a 'cpu cuda' -d 'where to run'
 complete -c lq-run -l kv-type -x -a 'f16 f32 q8_0' -d 'numbers in the cache of keys and values; f16 by default, f32 with --logits'
-complete -c lq-run -l exact -d 'decode weights to binary32 instead of rounding activations to 8 bits: slower'
+complete -c lq-run -l exact -d 'decode weights to binary32 instead of rounding what they are multiplied with: slower'
 complete -c lq-run -l no-repack -d 'use weights where the file is mapped, as --exact does: for models larger than memory'
 complete -c lq-run -l stats -d 'show token counts and speeds on standard error'
 complete -c lq-run -l fail-on-truncate -d 'exit with status 7 when a limit cut the answer'

@@ -57,7 +57,7 @@ void declare(CLI::App& app) {
       ->check(cli::choice({"md", "json"}))
       ->capture_default_str();
   app.add_flag("--exact", options.exact,
-               "decode weights to binary32 instead of rounding activations to 8 bits");
+               "decode weights to binary32 instead of rounding what they are multiplied with");
   app.add_flag("--no-hash", options.no_hash, "leave out the SHA-256 of the model files");
 }
 

@@ -224,7 +224,7 @@ void declare_common(CLI::App& app, const char* context_help) {
       ->capture_default_str();
   add_kv_type(app, arguments.kv_type, "f32 keeps them as they are")->capture_default_str();
   app.add_flag("--exact", arguments.exact,
-               "decode weights to binary32 instead of rounding activations to 8 bits");
+               "decode weights to binary32 instead of rounding what they are multiplied with");
   std::vector<std::string> forms;
   for (const cli::TableFormat& format : cli::table_formats()) forms.emplace_back(format.name);
   forms.insert(forms.end(), {"json", "jsonl"});

@@ -115,8 +115,9 @@ void declare(CLI::App& app) {
       ->check(cli::choice({"cpu", "cuda"}))
       ->capture_default_str();
   add_kv_type(app, options.kv_type, "f16 by default, f32 with --logits");
-  app.add_flag("--exact", options.exact,
-               "decode weights to binary32 instead of rounding activations to 8 bits: slower");
+  app.add_flag(
+      "--exact", options.exact,
+      "decode weights to binary32 instead of rounding what they are multiplied with: slower");
   app.add_flag(
       "--no-repack", options.no_repack,
       "use weights where the file is mapped, as --exact does: for models larger than memory");

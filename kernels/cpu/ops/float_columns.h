@@ -16,5 +16,18 @@ constexpr int kColumnsAtOnce = FloatLayout<Block>::kNibbles ? 4 : 1;
 template <class Block>
 constexpr int kColumnStep = FloatLayout<Block>::kNibbles ? 8 : 1;
 
+/// How columns are made where each is used once. A set may have a faster way that gives values in
+/// other units, for inputs times kStreamScale: sums are then in units of kUnit.
+constexpr float kStreamScale = 0x1p80f;
+template <class V, class Block>
+struct FloatStream {
+  static constexpr bool kIsScaled = false;
+  static constexpr float kUnit = FloatLayout<Block>::kUnit;
+  template <class Columns>
+  static void load(const std::byte* codes, int half, Columns& v) {
+    load_columns<Block>(V{}, codes, half, v);
+  }
+};
+
 }  // namespace
 }  // namespace lq::kernels

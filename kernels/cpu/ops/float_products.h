@@ -29,11 +29,12 @@ inline void store_float_rows(const FloatMatmulArgs& a, int panel, int first, int
       __builtin_memcpy(to, y[t], static_cast<std::size_t>(n_rows) * sizeof(float));
 }
 
-/// y[rows of a vector] += the sum of the products of the columns that share the scales at `scale`.
+/// y[rows of a vector] += the sum of the products of the columns that share the scales at `scale`,
+/// in units of `unit`.
 template <class V, class Block>
-inline void add_sum(typename V::Value sum, const std::byte* scale, float* y) {
+inline void add_sum(typename V::Value sum, float unit, const std::byte* scale, float* y) {
   using Layout = FloatLayout<Block>;
-  if constexpr (Layout::kUnit != 1) sum = V::multiply(sum, V::all(Layout::kUnit));
+  if (unit != 1) sum = V::multiply(sum, V::all(unit));
   if constexpr (Layout::kScaled)
     sum = V::multiply_add(sum, V::load(reinterpret_cast<const float*>(scale)), V::load(y));
   else
@@ -44,10 +45,31 @@ inline void add_sum(typename V::Value sum, const std::byte* scale, float* y) {
 /// Keeps the compiler from holding results in registers, which the sums need.
 inline void keep_in_memory(void* p) { __asm__("" : : "r"(p) : "memory"); }
 
+/// Values of T tokens in n of up to kSum columns; scaled ones are made.
+template <int T, int kSum, bool kIsScaled>
+struct StreamInputs {
+  const float* x;
+  std::size_t stride;
+  StreamInputs(const float* from, std::size_t x_stride, int) : x(from), stride(x_stride) {}
+  float value(int t, int c) const {
+    return x[static_cast<std::size_t>(t) * stride + static_cast<std::size_t>(c)];
+  }
+};
+template <int T, int kSum>
+struct StreamInputs<T, kSum, true> {
+  float scaled[T][kSum];
+  StreamInputs(const float* from, std::size_t x_stride, int n) {
+    for (int t = 0; t < T; ++t, from += x_stride)
+      for (int c = 0; c < n; ++c) scaled[t][c] = from[c] * kStreamScale;
+  }
+  float value(int t, int c) const { return scaled[t][c]; }
+};
+
 /// P panels from `panel` on times tokens [first, first + T).
 template <class V, class Block, int P, int T>
 inline void stream_panels(const FloatMatmulArgs& a, int panel, int first) {
   using Layout = FloatLayout<Block>;
+  using Stream = FloatStream<V, Block>;
   constexpr int kAtOnce = kColumnsAtOnce<Block>;
   alignas(64) float y[P][T][kPanelRows] = {};
   const std::byte* w[P];
@@ -60,29 +82,29 @@ inline void stream_panels(const FloatMatmulArgs& a, int panel, int first) {
       for (auto& token : tokens)
         for (auto& part : token) part = V::zero();
     const std::ptrdiff_t column = Layout::column(begin);
+    const StreamInputs<T, Layout::kSum, Stream::kIsScaled> inputs(x + begin, a.x_stride, n);
     for (int c = 0; c < n; c += kColumnStep<Block>)
 #pragma GCC unroll 2
       for (int half = 0; half < kColumnStep<Block> / kAtOnce; ++half)
 #pragma GCC unroll 4
         for (int p = 0; p < P; ++p) {
           typename V::Value weight[kAtOnce][V::kParts];
-          load_columns<Block>(V{}, w[p] + column + c * Layout::kColumnBytes, half, weight);
+          Stream::load(w[p] + column + c * Layout::kColumnBytes, half, weight);
 #pragma GCC unroll 4
           for (int i = 0; i < kAtOnce; ++i)
 #pragma GCC unroll 2
             for (int part = 0; part < V::kParts; ++part)
 #pragma GCC unroll 8
               for (int t = 0; t < T; ++t)
-                sum[p][t][part] = V::multiply_add(
-                    weight[i][part],
-                    V::all(x[static_cast<std::size_t>(t) * a.x_stride +
-                             static_cast<std::size_t>(begin + c + kAtOnce * half + i)]),
-                    sum[p][t][part]);
+                sum[p][t][part] = V::multiply_add(weight[i][part],
+                                                  V::all(inputs.value(t, c + kAtOnce * half + i)),
+                                                  sum[p][t][part]);
         }
     for (int p = 0; p < P; ++p)
       for (int t = 0; t < T; ++t)
         for (int part = 0; part < V::kParts; ++part)
-          add_sum<V, Block>(sum[p][t][part], w[p] + Layout::scale(begin) + 4 * V::kLanes * part,
+          add_sum<V, Block>(sum[p][t][part], Stream::kUnit,
+                            w[p] + Layout::scale(begin) + 4 * V::kLanes * part,
                             y[p][t] + V::kLanes * part);
     keep_in_memory(y);
   }
@@ -161,7 +183,8 @@ inline void add_float_tile(const FloatChunk& chunk, const float* x, std::size_t 
     const std::byte* const scale = chunk.panel + Layout::scale(chunk.begin + begin);
     for (int t = 0; t < T; ++t)
       for (int part = 0; part < V::kParts; ++part)
-        add_sum<V, Block>(sum[t][part], scale + 4 * V::kLanes * part, y[t] + V::kLanes * part);
+        add_sum<V, Block>(sum[t][part], Layout::kUnit, scale + 4 * V::kLanes * part,
+                          y[t] + V::kLanes * part);
   }
 }
 
