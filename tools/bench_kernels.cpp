@@ -65,20 +65,20 @@ void print_sets() {
 }
 
 std::string row(const std::string& type, const std::string& operation, const std::string& isa,
-                const std::string& weights, const std::string& bytes,
-                const std::string& operations) {
+                const std::string& weights, const std::string& bytes, const std::string& operations,
+                const std::string& share) {
   char text[256];
-  std::snprintf(text, sizeof text, "| %-*s | %-17s | %-11s | %18s | %11s | %7s |\n",
+  std::snprintf(text, sizeof text, "| %-*s | %-17s | %-11s | %18s | %11s | %7s | %9s |\n",
                 static_cast<int>(longest_type_name()), type.c_str(), operation.c_str(), isa.c_str(),
-                weights.c_str(), bytes.c_str(), operations.c_str());
+                weights.c_str(), bytes.c_str(), operations.c_str(), share.c_str());
   return text;
 }
 
 std::string header() {
-  std::string rule = row("", "", "", "", "", "");
+  std::string rule = row("", "", "", "", "", "", "");
   for (std::size_t i = 0; i + 1 < rule.size(); ++i)
     if (rule[i] == ' ') rule[i] = '-';
-  return row("type", "operation", "set", "Mweights/s", "GB/s stored", "Gop/s") + rule;
+  return row("type", "operation", "set", "Mweights/s", "GB/s stored", "Gop/s", "% of peak") + rule;
 }
 
 std::string case_row(const KernelCase& c) {
@@ -89,7 +89,8 @@ std::string case_row(const KernelCase& c) {
              formatted("%.1f", rate.median * 1e-6) + formatted(" +- %.1f", rate.mad * 1e-6) +
                  (is_unsteady(rate) ? " !" : ""),
              formatted("%.2f", rate.median * bytes_a_weight * 1e-9),
-             c.tokens > 0 ? formatted("%.1f", c.operations_per_second() * 1e-9) : "");
+             c.tokens > 0 ? formatted("%.1f", c.operations_per_second() * 1e-9) : "",
+             c.peak > 0 ? formatted("%.0f %%", c.percent_of_peak()) : "");
 }
 
 void execute(const cli::Context& context) {
@@ -119,10 +120,12 @@ void execute(const cli::Context& context) {
     cli::print(to_json(report).dump(2) + "\n");
     return;
   }
-  cli::print("\n" + report.machine.cpu + ", one thread, processor time; medians of " +
-             std::to_string(options.repetitions) +
-             " samples +- median absolute deviation\nevery kernel gave the type's own results "
-             "before it was timed; !: the samples differ by more than 3 %\n");
+  cli::print(
+      "\n" + report.machine.cpu + ", one thread, processor time; medians of " +
+      std::to_string(options.repetitions) +
+      " samples +- median absolute deviation\nevery kernel gave the type's own results "
+      "before it was timed; !: the samples differ by more than 3 %\n% of peak: of what the set's "
+      "instructions for such products reach alone, from registers\n");
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "kernels/cpu/ops/matmul_avx2.h"
 #include "kernels/cpu/ops/panel_matmul.h"
 #include "kernels/cpu/ops/panel_products_avx2.h"
+#include "kernels/cpu/ops/peak_loops.h"
 
 namespace lq::kernels {
 namespace {
@@ -90,6 +91,16 @@ void encode_f16_avx2(const float* row, const float*, void* blocks, std::size_t n
   to_half_avx2(row, n_values, static_cast<std::uint16_t*>(blocks));
 }
 
+void peak_of_codes_avx2(int rounds) noexcept {
+  run_chains(rounds, _mm256_set1_epi8(1), [](__m256i sum, __m256i factor) {
+    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(sum, factor));
+  });
+}
+void peak_of_floats_avx2(int rounds) noexcept {
+  run_chains(rounds, _mm256_set1_ps(0.5f),
+             [](__m256 sum, __m256 factor) { return _mm256_fmadd_ps(sum, factor, factor); });
+}
+
 template <class Block>
 consteval void add_matmul(KernelTable& table, DType type) {
   if constexpr (requires { Decoder<Block>::kStep; })
@@ -107,6 +118,8 @@ consteval KernelTable make_table() {
 #undef LQ_DTYPE
 #undef LQ_STORAGE
   table.panels = panel_kernels_of<PanelsAvx2, Floats8>();
+  table.code_peak = {peak_of_codes_avx2, kPeakChains * 2 * 32};
+  table.float_peak = {peak_of_floats_avx2, kPeakChains * 2 * 8};
   table.rms_norm = rms_norm_avx2;
   table.silu_multiply = silu_multiply_avx2;
   table.add = add_avx2;

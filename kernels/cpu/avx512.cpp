@@ -7,6 +7,7 @@
 #include "kernels/cpu/ops/encode_table.h"
 #include "kernels/cpu/ops/floats_avx512.h"
 #include "kernels/cpu/ops/lanes_avx512.h"
+#include "kernels/cpu/ops/peak_loops.h"
 #include "kernels/cpu/ops/vector_avx512.h"
 
 namespace lq::kernels {
@@ -54,9 +55,15 @@ void add_avx512(const float* x, std::size_t n, float* y) noexcept {
   });
 }
 
+void peak_of_floats_avx512(int rounds) noexcept {
+  run_chains(rounds, _mm512_set1_ps(0.5f),
+             [](__m512 sum, __m512 factor) { return _mm512_fmadd_ps(sum, factor, factor); });
+}
+
 consteval KernelTable make_table() {
   KernelTable table{.name = "avx512"};
   set_searching_encoders<LanesAvx512>(table);
+  table.float_peak = {peak_of_floats_avx512, kPeakChains * 2 * 16};
   table.rms_norm = rms_norm_avx512;
   table.silu_multiply = silu_multiply_avx512;
   table.add = add_avx512;

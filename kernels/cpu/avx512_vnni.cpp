@@ -3,13 +3,20 @@
 #include "kernels/cpu/ops/float_codes_avx512.h"
 #include "kernels/cpu/ops/panel_matmul.h"
 #include "kernels/cpu/ops/panel_products_vnni.h"
+#include "kernels/cpu/ops/peak_loops.h"
 
 namespace lq::kernels {
 namespace {
 
+void peak_of_codes_vnni(int rounds) noexcept {
+  run_chains(rounds, _mm512_set1_epi8(1),
+             [](__m512i sum, __m512i factor) { return _mm512_dpbusd_epi32(sum, factor, factor); });
+}
+
 consteval KernelTable make_table() {
   KernelTable table{.name = "avx512_vnni"};
   table.panels = panel_kernels_of<PanelsVnni, Floats16>();
+  table.code_peak = {peak_of_codes_vnni, kPeakChains * 2 * 64};
   return table;
 }
 

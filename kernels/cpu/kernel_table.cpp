@@ -46,6 +46,9 @@ KernelTable filled_from(KernelTable table, const KernelTable& below) {
   for (int i = 0; i < kPrecisionCount; ++i)
     if (!table.groups[i].integers) table.groups[i] = below.groups[i];
   fill_panels(table.panels, below.panels);
+  for (PeakLoop KernelTable::*const peak :
+       {&KernelTable::code_peak, &KernelTable::float_peak, &KernelTable::pair_peak})
+    if (!(table.*peak).run) table.*peak = below.*peak;
   fill(table.all_finite, below.all_finite);
   fill(table.rms_norm, below.rms_norm);
   fill(table.silu_multiply, below.silu_multiply);

@@ -65,12 +65,21 @@ static inline std::size_t attention_scratch(int head_dim, int value_dim) {
 using EncodeFn = decltype(DTypeTraits::encode);
 using DecodeFn = decltype(DTypeTraits::decode);
 
+/// Products and sums alone, from registers: what multiplies with the same instructions is not
+/// faster.
+struct PeakLoop {
+  void (*run)(int rounds) noexcept = nullptr;
+  int operations = 0;  ///< multiplications and additions a round
+};
+
 /// One instruction set's kernels. A null entry means "no better than the set below": dispatch fills
 /// it from there, so that a set lists only what it improves. Below the first set are the traits.
 struct KernelTable {
   const char* name;                   ///< for LQ_CPU_ISA and reports, e.g. "avx2"
   MatmulFn matmul[kDTypeCount] = {};  ///< null for types without a codec
   PanelKernels panels;                ///< products of 8-bit activations with integer codes
+  /// Of panels.few.multiply, of products in binary32, and of panels.many.
+  PeakLoop code_peak, float_peak, pair_peak;
   /// DTypeTraits::encode with the same bytes, for every row of finite values.
   EncodeFn encode[kDTypeCount] = {};
   /// DTypeTraits::decode with the same bits; a NaN may become another.

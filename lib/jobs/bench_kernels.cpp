@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -207,6 +208,7 @@ struct Operation {
   int tokens = 0;  ///< of a product
   /// Before the time is taken.
   void (*prepare)(const KernelTable&, const Operands&, Results&) = nullptr;
+  bool of_panels = false;
 };
 
 constexpr Operation kOperations[] = {
@@ -260,7 +262,8 @@ constexpr Operation kOperations[] = {
      [](const KernelTable& t, const Operands& in, Results& out) {
        repack(t, in, out);
        round_tokens(t, in, 1, out);
-     }},
+     },
+     true},
     {"panels-32",
      [](const KernelTable& t, const Operands& in, Results& out) {
        multiply_panels(t, in, kManyTokens, out);
@@ -272,7 +275,8 @@ constexpr Operation kOperations[] = {
      [](const KernelTable& t, const Operands& in, Results& out) {
        repack(t, in, out);
        round_tokens(t, in, kManyTokens, out);
-     }}};
+     },
+     true}};
 
 KernelCase measure(const Operation& operation, const KernelTable& table, const Operands& in,
                    int repetitions) {
@@ -296,6 +300,30 @@ KernelCase measure(const Operation& operation, const KernelTable& table, const O
     result.samples_ns.push_back(thread_time_ns() - start);
   }
   return result;
+}
+
+/// What a product of a type with so many tokens cannot exceed.
+const kernels::PeakLoop& peak_loop(const Operation& operation, const KernelTable& table,
+                                   DType type) {
+  static constexpr kernels::PeakLoop kNone;
+  if (operation.tokens == 0) return kNone;
+  if (!operation.of_panels) return table.float_peak;
+  const kernels::PanelProducts& way = table.panels.products(type, operation.tokens);
+  if (&way == &table.panels.many) return table.pair_peak;
+  return way.multiply[index_of(type)] ? table.code_peak : table.float_peak;
+}
+
+/// Operations a second, the best of some samples.
+double peak_of(const kernels::PeakLoop& loop) {
+  constexpr int kSamples = 5, kRounds = 200000;
+  double best = 0;
+  for (int i = 0; loop.run && i < kSamples; ++i) {
+    const std::int64_t start = thread_time_ns();
+    loop.run(kRounds);
+    const auto ns = static_cast<double>(std::max<std::int64_t>(thread_time_ns() - start, 1));
+    best = std::max(best, 1e9 * kRounds * loop.operations / ns);
+  }
+  return best;
 }
 
 std::vector<const KernelTable*> chosen_tables(const KernelBenchOptions& options) {
@@ -338,6 +366,8 @@ OrderedJson case_json(const KernelCase& c) {
           {"stored_bytes_per_second", rate.median * bytes_a_weight},
           {"tokens", c.tokens},
           {"operations_per_second", c.operations_per_second()},
+          {"peak_operations_per_second", c.peak},
+          {"percent_of_peak", c.percent_of_peak()},
           {"samples_ns", c.samples_ns},
           {"unsteady", is_unsteady(rate)}};
 }
@@ -369,6 +399,7 @@ KernelReport bench_kernels(std::span<const KernelTable* const> tables,
                            const std::function<void(const KernelCase&)>& on_case,
                            Monitor& monitor) {
   KernelReport report{.machine = machine_facts(), .cases = {}};
+  std::map<void (*)(int) noexcept, double> peaks;
   for_each_dtype([&](DType type, const DTypeTraits&) {
     if (!wanted(options.types, type)) return;
     const Operands operands(type);
@@ -380,6 +411,10 @@ KernelReport bench_kernels(std::span<const KernelTable* const> tables,
         const void* const kernel = operation.kernel(*table, type);
         if (!kernel || !measured.insert(kernel).second) continue;
         report.cases.push_back(measure(operation, *table, operands, options.repetitions));
+        const kernels::PeakLoop& loop = peak_loop(operation, *table, type);
+        const auto [peak, is_new] = peaks.try_emplace(loop.run);
+        if (is_new) peak->second = peak_of(loop);
+        report.cases.back().peak = peak->second;
         on_case(report.cases.back());
       }
     }

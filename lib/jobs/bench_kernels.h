@@ -29,10 +29,12 @@ struct KernelCase {
   std::uint64_t weights = 0, stored_bytes = 0;  ///< that one sample goes through
   int tokens = 0;                               ///< of a product
   std::vector<std::int64_t> samples_ns;         ///< processor time of the one thread
+  double peak = 0;  ///< operations a second of the instructions alone; 0: not known
 
   Spread weights_per_second() const;
   /// Multiplications and additions of a product.
   double operations_per_second() const { return 2 * tokens * weights_per_second().median; }
+  double percent_of_peak() const { return peak > 0 ? 100 * operations_per_second() / peak : 0; }
 };
 
 struct KernelReport {

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "kernels/cpu/kernel_table.h"
 #include "lib/base/json.h"
 #include "tests/support/errors.h"
 #include "tests/support/models.h"
@@ -140,11 +141,15 @@ TEST_CASE("lq-bench: the type of the cache is what was asked for") {
     const auto run = run_expecting(
         0, "lq-bench",
         {demo.path, "-p", "4", "-n", "2", "-t", "1", "-r", "1", "--json", "--kv-type", type});
-    for (const Json& c : Json::parse(run.out)["cases"]) CHECK(c["kv_type"] == type);
+    const Json report = Json::parse(run.out);
+    CHECK(report["cases"].size() == 2);
+    for (const Json& c : report["cases"]) CHECK(c["kv_type"] == type);
   }
   const auto exact = run_expecting(
       0, "lq-bench", {demo.path, "-p", "4", "-n", "2", "-t", "1", "-r", "1", "--json", "--exact"});
-  for (const Json& c : Json::parse(exact.out)["cases"]) CHECK(c["exact"] == true);
+  const Json report = Json::parse(exact.out);
+  CHECK(report["cases"].size() == 2);
+  for (const Json& c : report["cases"]) CHECK(c["exact"] == true);
 }
 
 TEST_CASE("lq-bench: the table has a row for each case and says what the columns are") {
@@ -216,6 +221,31 @@ TEST_CASE("lq-bench kernels: every set's kernels of a type, checked and timed") 
     CHECK(c["stored_bytes"].get<double>() == stored * c["weights"].get<double>());
   }
   CHECK(generic == 14);  // seven operations on two types
+}
+
+TEST_CASE("lq-bench kernels: products are a part of what their instructions reach alone") {
+  const auto run = run_expecting(
+      0, "lq-bench",
+      {"kernels", "--type", "Q4_K,F16", "--op", "decode,matmul,panels-32", "-r", "3", "--json"});
+  int known = 0;
+  const Json report = Json::parse(run.out);
+  for (const Json& c : report["cases"]) {
+    CAPTURE(c.dump());
+    const double peak = c["peak_operations_per_second"], share = c["percent_of_peak"];
+    if (c["operation"] == "decode" || c["isa"] == "generic") {
+      CHECK(peak == 0);
+      continue;
+    }
+    CHECK(share == doctest::Approx(100 * c["operations_per_second"].get<double>() / peak));
+    CHECK(share > 5);
+    CHECK(share < 125);  // clocks change
+    ++known;
+  }
+  CHECK((known > 0) == (lq::kernels::kernel_table("avx2") != nullptr));
+  CHECK(holds(
+      run_expecting(0, "lq-bench", {"kernels", "--type", "F16", "--op", "panels-32", "-r", "1"})
+          .out,
+      "% of peak"));
 }
 
 TEST_CASE("lq-bench kernels: one set, the reason for the choice, and names that do not exist") {

@@ -135,7 +135,8 @@ TEST_CASE("killed at random moments, --resume keeps what is done and completes t
         1 + static_cast<int>(random.uniform() * static_cast<double>(undisturbed.wall.count())));
     const auto run = run_tool("lq-quantize", resumable, {.signal = SIGKILL, .signal_after = after});
     n_killed += run.status == 128 + SIGKILL ? 1 : 0;
-    if (run.status != 0) {
+    // A signal may come between the folder's name and the end of the process.
+    if (run.status != 0 && !std::filesystem::exists(out)) {
       const auto again = run_expecting(0, "lq-quantize", resumable);
       n_continued += holds(again.err, "going on") ? 1 : 0;
     }
