@@ -106,9 +106,9 @@ TEST_CASE("activations that cannot be rounded as the checkpoint wants are warned
   };
   const struct {
     std::string folder, rounding;
-  } kCases[] = {{changed.path().string(), "('int' of 4 bits, strategy 'token', with zero points)"},
-                {eight, "(8-bit integers, a scale a token, apart from columns of outliers)"}};
-  for (const auto& one : kCases) {
+  } folders[] = {{changed.path().string(), "('int' of 4 bits, strategy 'token', with zero points)"},
+                 {eight, "(8-bit integers, a scale a token, apart from columns of outliers)"}};
+  for (const auto& one : folders) {
     const auto run = answer(one.folder, "--kv-type=f16");
     const Json warnings = Json::parse(run.out)["warnings"];
     REQUIRE(warnings.size() == 1);
