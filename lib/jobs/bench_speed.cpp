@@ -4,6 +4,7 @@
 #include <chrono>
 #include <map>
 
+#include "lib/base/error.h"
 #include "lib/base/random.h"
 #include "lib/infer/session.h"
 #include "lib/jobs/plan_source.h"
@@ -99,6 +100,7 @@ class Runner {
     else
       session_.set_prompt(ids.first(static_cast<std::size_t>(depth)), monitor_);
     session_.set_prompt(ids, monitor_);
+    LQ_ASSERT(session_.timings().cached_tokens == depth);  // the others are what is timed
   }
 
   void generate(int n) {

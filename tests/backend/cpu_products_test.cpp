@@ -44,3 +44,42 @@ TEST_CASE("products take the way of the set for their number of tokens, whatever
     }
   }
 }
+
+TEST_CASE("one job may need activations in the forms of both ways") {
+  lq::kernels::KernelTable table = *lq::kernels::kernel_table("generic");
+  table.panels.many = kPlainTiles;
+  table.panels.many.multiply[lq::index_of(DType::Q4_0)] = nullptr;
+  table.panels.many_tokens = 20;
+  constexpr int kCols = 288, kRows = 83, kTokens = 37;
+  const std::vector<float> x = normal_values(std::size_t{kTokens} * kCols, 3);
+  for (const int threads : {1, 3}) {
+    CAPTURE(threads);
+    lq::ThreadPool pool(threads);
+    lq::CpuProducts products(pool, table);
+    std::vector<lq::WeightView> weights;
+    std::vector<lq::Product> wanted;
+    std::vector<std::vector<std::byte>> panels;
+    std::vector<std::vector<float>> y(3, std::vector<float>(std::size_t{kTokens} * kRows));
+    constexpr DType kTypes[] = {DType::Q4_0, DType::BF16, DType::F32};  // few, many, as they are
+    for (const DType type : kTypes) {
+      panels.push_back(panels_of(table.panels, StoredMatrix(type, kRows, kCols, 1)));
+      weights.push_back({type, panels.back().data(), kRows, kCols, true});
+    }
+    for (std::size_t i = 0; i < 3; ++i)
+      wanted.push_back({&weights[i], {y[i].data(), kTokens, kRows}});
+    std::vector<float> input = x;
+    products.run({.x = {input.data(), kTokens, kCols}}, wanted, [](int, lq::RowRange) {});
+    for (std::size_t i = 0; i < 3; ++i) {
+      CAPTURE(i);
+      const auto& way = table.panels.products(kTypes[i], kTokens);
+      CHECK((&way == &table.panels.many) == (kTypes[i] == DType::BF16));
+      const auto expected = multiply_panels_of(way, StoredMatrix(kTypes[i], kRows, kCols, 1),
+                                               panels[i], x, kTokens, 0, 6);
+      int differ = 0;
+      for (std::size_t t = 0; t < kTokens; ++t)
+        for (std::size_t r = 0; r < kRows; ++r)
+          if (y[i][t * kRows + r] != expected[t * (kRows + 3) + r]) ++differ;
+      CHECK(differ == 0);
+    }
+  }
+}

@@ -128,8 +128,6 @@ TEST_CASE("lq-bench: cases at a depth have their tokens alone measured") {
   const auto position = cases[1]["cache_bytes_per_token"].get<std::uint64_t>() / 3;
   CHECK(position > 0);
   CHECK(cases[3]["cache_bytes_per_token"] == 203 * position);
-  // 200 tokens more would take over ten times as long.
-  CHECK(cases[2]["samples_ns"][0].get<double>() < 8 * cases[0]["samples_ns"][0].get<double>());
   const auto table =
       run_expecting(0, "lq-bench", {demo.path, "-p", "8", "-n", "0", "-d", "16", "-r", "1"});
   CHECK(holds(table.out, "pp8@16"));

@@ -17,7 +17,8 @@ template <class Block>
 constexpr int kColumnStep = FloatLayout<Block>::kNibbles ? 8 : 1;
 
 /// How columns are made where each is used once. A set may have a faster way that gives values in
-/// other units, for inputs times kStreamScale: sums are then in units of kUnit.
+/// other units, for inputs times kStreamScale: sums are then in units of kUnit. Powers of two
+/// change no bit of a sum, as long as inputs are below 2^48 and sums above 2^-86.
 constexpr float kStreamScale = 0x1p80f;
 template <class V, class Block>
 struct FloatStream {

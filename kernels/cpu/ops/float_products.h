@@ -7,6 +7,7 @@
 // ..) makes them of codes. V::kStreams sums of rows are in flight where weights stream by,
 // V::kTileTokens tokens meet a panel in the cache.
 #include "kernels/cpu/ops/float_columns.h"
+#include "kernels/cpu/ops/store_rows.h"
 
 namespace lq::kernels {
 namespace {
@@ -14,19 +15,6 @@ namespace {
 template <class Block>
 const std::byte* panel_of(const FloatMatmulArgs& a, int panel) {
   return a.panels + panel * FloatLayout<Block>::panel_bytes(a.cols);
-}
-
-/// The panel's rows of results [n_tokens][16] from token `first` on.
-inline void store_float_rows(const FloatMatmulArgs& a, int panel, int first, int n_tokens,
-                             const float (*y)[kPanelRows]) {
-  const int row = panel * kPanelRows;
-  const int n_rows = a.rows - row < kPanelRows ? a.rows - row : kPanelRows;
-  float* to = a.y + static_cast<std::size_t>(first) * a.y_stride + row;
-  for (int t = 0; t < n_tokens; ++t, to += a.y_stride)
-    if (n_rows == kPanelRows)  // a known size: no call
-      __builtin_memcpy(to, y[t], sizeof y[t]);
-    else
-      __builtin_memcpy(to, y[t], static_cast<std::size_t>(n_rows) * sizeof(float));
 }
 
 /// y[rows of a vector] += the sum of the products of the columns that share the scales at `scale`,
@@ -108,7 +96,7 @@ inline void stream_panels(const FloatMatmulArgs& a, int panel, int first) {
                             y[p][t] + V::kLanes * part);
     keep_in_memory(y);
   }
-  for (int p = 0; p < P; ++p) store_float_rows(a, panel + p, first, T, y[p]);
+  for (int p = 0; p < P; ++p) store_rows(a, panel + p, first, T, y[p]);
 }
 
 /// T tokens from `first` on. Tables need registers and take longer.
@@ -222,7 +210,7 @@ inline void multiply_float_block(const FloatMatmulArgs& a, int panel, int n_pane
       add_float_tiles<V, Block, V::kTileTokens>(chunk, x, a.x_stride, n_tokens, y[p]);
     }
   }
-  for (int p = 0; p < n_panels; ++p) store_float_rows(a, panel + p, first, n_tokens, y[p]);
+  for (int p = 0; p < n_panels; ++p) store_rows(a, panel + p, first, n_tokens, y[p]);
 }
 
 template <class V, class Block>

@@ -15,6 +15,7 @@
 #include "kernels/blocks/all_blocks.h"
 #include "kernels/cpu/ops/float_products.h"
 #include "kernels/cpu/ops/quantize_avx2.h"
+#include "kernels/cpu/ops/store_rows.h"
 #include "kernels/panels/encode.h"
 
 namespace lq::kernels {
@@ -25,19 +26,6 @@ constexpr int kTokensABlock = 128;  ///< whose sums stay in the first cache
 /// Bytes of a tile's columns for each token.
 template <PanelForm F>
 constexpr int kTokenBytes = PanelLayout<F>::kColumns / 32 * Activations::kTokenBytes;
-
-/// The panel's rows of n_tokens results.
-inline void store_rows(const PanelMatmulArgs& a, int panel, int first_token, int n_tokens,
-                       const float (*y)[kPanelRows]) {
-  const int row = panel * kPanelRows;
-  const int n_rows = a.rows - row < kPanelRows ? a.rows - row : kPanelRows;
-  float* to = a.y + static_cast<std::size_t>(first_token) * a.y_stride + row;
-  for (int t = 0; t < n_tokens; ++t, to += a.y_stride)
-    if (n_rows == kPanelRows)  // a known size: no call
-      __builtin_memcpy(to, y[t], sizeof y[t]);
-    else
-      __builtin_memcpy(to, y[t], static_cast<std::size_t>(n_rows) * sizeof(float));
-}
 
 /// All tokens in one tile of T.
 template <class Set, PanelForm F, int T>
