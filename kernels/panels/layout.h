@@ -51,6 +51,10 @@ struct PanelLayout {
   static_assert(kBytes % kUnitBytes == 0, "tiles start at cache lines");
 
   static constexpr int tiles(int cols) { return (cols + kColumns - 1) / kColumns; }
+
+  /// Tiles of 256 columns, which a block of activations meets.
+  static constexpr int kTogether = 256 / kColumns;
+  static constexpr int kTileRuns = kColumns / 32;  ///< runs are 32 columns
 };
 
 }  // namespace lq::kernels

@@ -49,9 +49,9 @@ struct PanelProducts {
 };
 
 struct PanelKernels {
-  /// Codes are multiplied and summed as integers; each block's sum is scaled and added to y in
-  /// binary32, blocks in order, one rounding for each scale's product: the bits of y are the same
-  /// in every instruction set, for every number of tokens.
+  /// Codes are multiplied and summed as integers; sums of 32 columns are scaled and added up in
+  /// binary32, those of 256 columns scaled and added to y, all in order (plain_panels.h): the bits
+  /// of y are the same in every instruction set, for every number of tokens.
   PanelProducts few;
   /// For many_tokens and more (0: never), for some types: weights and activations are rounded to
   /// bfloat16.

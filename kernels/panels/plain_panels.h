@@ -47,88 +47,127 @@ inline T panel_load(const std::byte* p, int index) {
 
 /// Token t of a block of activations.
 struct PlainActivations {
+  using X = Activations;
   const std::byte* block;
   int width, t;
 
   int code(int column) const {
     return static_cast<std::int8_t>(block[(column / 4 * width + t) * 4 + column % 4]);
   }
-  int sum16(int half) const {
-    return panel_load<std::int16_t>(block + Activations::kSums * width, 2 * t + half);
+  /// Number i of `per` that a token has together in each of its entries.
+  template <class Number>
+  Number number(int from, int i, int per) const {
+    return panel_load<Number>(block + from * width, (i / per * width + t) * per + i % per);
   }
-  float scale() const { return panel_load<float>(block + Activations::kScale * width, t); }
-  float scaled_sum() const { return panel_load<float>(block + Activations::kScaledSum * width, t); }
+  int sum16(int i) const { return number<std::int16_t>(X::kPairs, i, 2); }
+  int run_sum(int run) const { return number<std::int16_t>(X::kRunSums, run, 2); }
+  int half_sum(int i) const { return number<std::int16_t>(X::kHalfSums, i, 2); }
+  float ratio(int run) const { return number<float>(X::kRatio, run, 1); }
+  float scale() const { return number<float>(X::kScale, 0, 1); }
 };
 
-/// Sum of code * x over n columns from `first` on, of block `run` of a tile, for row r.
+/// Group g of 256 columns of a row, with its tile.
 template <PanelForm F>
-inline int plain_dot(const std::byte* tile, const PlainActivations& x, int run, int first, int n,
-                     int r) {
-  int sum = 0;
-  for (int c = first; c < first + n; ++c)
-    sum += panel_code<F>(tile, 8 * run + c / 4, 4 * r + c % 4) * x.code(c);
-  return sum;
+struct PlainGroup {
+  using Layout = PanelLayout<F>;
+  const std::byte* tile;
+  int in_tile, row;
+
+  PlainGroup(const std::byte* tiles, int g, int r)
+      : tile(tiles + g / Layout::kGroups * Layout::kBytes), in_tile(g % Layout::kGroups), row(r) {}
+
+  std::uint8_t byte(int from) const {
+    return static_cast<std::uint8_t>(tile[from + in_tile * kPanelRows + row]);
+  }
+  float half(int from) const {
+    return panel_half(tile + from + 2 * (F.nested ? row : kPanelRows * in_tile + row));
+  }
+  /// Nested: the whole number of the group.
+  int whole_scale() const {
+    const std::uint8_t stored = byte(Layout::kGroupScale);
+    return F.nibble_scales   ? stored & 15
+           : F.signed_scales ? static_cast<std::int8_t>(stored)
+                             : stored;
+  }
+  int min() const {
+    return Layout::kSeparateMins ? byte(Layout::kGroupMin) : byte(Layout::kGroupScale) >> 4;
+  }
+  /// Sum of code * x over the columns from `first` of the group on.
+  int dot(const PlainActivations& x, int first, int n, int group_column) const {
+    int sum = 0;
+    for (int c = first; c < first + n; ++c)
+      sum += panel_code<F>(tile, (in_tile * F.group + c) / 4, 4 * row + c % 4) *
+             x.code(group_column + c);
+    return sum;
+  }
+};
+
+/// What the minimums of 256 columns, or n_runs times 32, add to their products.
+template <PanelForm F>
+inline float add_minimums(const std::byte* tiles, int n_runs, const PlainActivations& x, int r,
+                          float products) {
+  using X = Activations;
+  using Layout = PanelLayout<F>;
+  float lows = 0;
+  int offset = 0;
+  for (int g = 0; g < n_runs * 32 / F.group; ++g) {
+    const PlainGroup<F> group(tiles, g, r);
+    if constexpr (F.nested)
+      offset += group.min() * (F.group == 32 ? x.run_sum(g) : x.half_sum(g));
+    else
+      lows = fmaf(group.half(Layout::kMin), static_cast<float>(x.run_sum(g)), lows);
+  }
+  if constexpr (!F.nested) return fmaf(lows, 1 / X::kRunSumUnits, products);
+  const float unit = 1 / (F.group == 32 ? X::kRunSumUnits : X::kHalfSumUnits);
+  const float min = PlainGroup<F>(tiles, 0, r).half(Layout::kMin) * unit;
+  return fmaf(-static_cast<float>(offset), min, products);
 }
 
-/// y plus a nested tile: sums of 32 columns times the activations' scale are added up first, the
-/// scales of 256 come last.
+/// y plus 256 columns, or n_runs times 32: sums of 32, with the whole numbers that scale groups,
+/// are added up times the scale and the ratio, or where groups are of 16 times the ratio alone; the
+/// activations' scale comes last.
 template <PanelForm F>
-inline float add_nested(const std::byte* tile, PlainActivations x, int r, float y) {
-  using Layout = PanelLayout<F>;
+inline float add_scaled(const std::byte* tiles, int n_runs, const PlainActivations& x, int r,
+                        float y) {
   constexpr int kRunGroups = 32 / F.group;
-  float products = 0, offsets = 0;
-  for (int run = 0; run < 8; ++run, x.block += x.width * Activations::kTokenBytes) {
-    int sum = 0, offset = 0;
-    for (int i = 0; i < kRunGroups; ++i) {
-      const int g = run * kRunGroups + i;
-      const auto byte = static_cast<std::uint8_t>(tile[Layout::kGroupScale + g * kPanelRows + r]);
-      const int scale = F.nibble_scales   ? byte & 15
-                        : F.signed_scales ? static_cast<std::int8_t>(byte)
-                                          : byte;
-      const int x_sum = F.group == 32 ? x.sum16(0) + x.sum16(1) : x.sum16(i);
-      sum += scale * (plain_dot<F>(tile, x, run, F.group * i, F.group, r) - F.zero * x_sum);
-      offset += F.nibble_scales ? (byte >> 4) * x_sum : 0;
+  constexpr bool kScaleLast = F.nested && F.group == 16;
+  float products = 0;
+  for (int run = 0; run < n_runs; ++run) {
+    int sum = 0;
+    float scale = 0;
+    for (int g = run * kRunGroups; g < (run + 1) * kRunGroups; ++g) {
+      const PlainGroup<F> group(tiles, g, r);
+      const int x_sum = F.group == 32 ? x.sum16(2 * g) + x.sum16(2 * g + 1) : x.sum16(g);
+      const int of_group = group.dot(x, 0, F.group, F.group * g) - F.zero * x_sum;
+      sum += F.nested ? group.whole_scale() * of_group : of_group;
+      scale = kScaleLast ? 1 : group.half(PanelLayout<F>::kScale);
     }
-    products = fmaf(static_cast<float>(sum), x.scale(), products);
-    if (F.nibble_scales) offsets = fmaf(static_cast<float>(offset), x.scale(), offsets);
-    if (Layout::kSeparateMins) {
-      const auto min = static_cast<std::uint8_t>(tile[Layout::kGroupMin + run * kPanelRows + r]);
-      offsets = fmaf(static_cast<float>(min), x.scaled_sum(), offsets);
-    }
+    products = fmaf(static_cast<float>(sum), scale * x.ratio(run), products);
   }
-  y = fmaf(products, panel_half(tile + Layout::kScale + 2 * r), y);
-  return F.mins ? fmaf(-offsets, panel_half(tile + Layout::kMin + 2 * r), y) : y;
+  if constexpr (kScaleLast) products *= PlainGroup<F>(tiles, 0, r).half(PanelLayout<F>::kScale);
+  if constexpr (F.mins) products = add_minimums<F>(tiles, n_runs, x, r, products);
+  return fmaf(products, x.scale(), y);
 }
 
-template <PanelForm F>
-inline float add_flat(const std::byte* tile, PlainActivations x, int r, float y) {
-  using Layout = PanelLayout<F>;
-  for (int g = 0; g < 2; ++g, x.block += x.width * Activations::kTokenBytes) {
-    const int sum = plain_dot<F>(tile, x, g, 0, 32, r) - F.zero * (x.sum16(0) + x.sum16(1));
-    const int at = 2 * (kPanelRows * g + r);
-    y = fmaf(static_cast<float>(sum), panel_half(tile + Layout::kScale + at) * x.scale(), y);
-    if (F.mins) y = fmaf(panel_half(tile + Layout::kMin + at), x.scaled_sum(), y);
-  }
-  return y;
-}
-
-/// y plus a tile whose groups have zeros: sums of 32 columns times the activations' scale are added
+/// y plus a tile whose groups have zeros: sums of 32 columns times the activations' ratio are added
 /// up for each group.
 template <PanelForm F>
-inline float add_zeros(const std::byte* tile, PlainActivations x, int r, float y) {
+inline float add_zeros(const std::byte* tile, const PlainActivations& x, int r, float y) {
   using Layout = PanelLayout<F>;
-  constexpr int kRuns = F.group / 32;
+  float total = 0;
   for (int g = 0; g < Layout::kGroups; ++g) {
-    const auto zero = static_cast<std::uint8_t>(tile[Layout::kZero + g * kPanelRows + r]);
+    const PlainGroup<F> group(tile, g, r);
+    const int zero = group.byte(Layout::kZero);
     float products = 0;
-    for (int run = 0; run < kRuns; ++run, x.block += x.width * Activations::kTokenBytes) {
+    for (int c = 0; c < F.group; c += 32) {
+      const int run = (g * F.group + c) / 32;
       const int sum =
-          plain_dot<F>(tile, x, kRuns * g + run, 0, 32, r) - zero * (x.sum16(0) + x.sum16(1));
-      products = fmaf(static_cast<float>(sum), x.scale(), products);
+          group.dot(x, c, 32, g * F.group) - zero * (x.sum16(2 * run) + x.sum16(2 * run + 1));
+      products = fmaf(static_cast<float>(sum), x.ratio(run), products);
     }
-    y = fmaf(products, panel_load<float>(tile + Layout::kScale, kPanelRows * g + r), y);
+    total = fmaf(products, panel_load<float>(tile + Layout::kScale, kPanelRows * g + r), total);
   }
-  return y;
+  return fmaf(total, x.scale(), y);
 }
 
 template <class Block>
@@ -143,48 +182,90 @@ void multiply_plain(const PanelMatmulArgs& a) noexcept {
       const std::byte* tile = a.panels + row / kPanelRows * panel_bytes;
       PlainActivations x{a.x + t / width * x_bytes, width, t % width};
       float y = 0;
-      for (int i = 0; i < n_tiles; ++i, tile += Layout::kBytes) {
-        if constexpr (F.nested)
-          y = add_nested<F>(tile, x, row % kPanelRows, y);
-        else if constexpr (F.zeros)
+      for (int i = 0; i < n_tiles; i += Layout::kTogether) {
+        const int n = n_tiles - i < Layout::kTogether ? n_tiles - i : Layout::kTogether;
+        if constexpr (F.zeros)
           y = add_zeros<F>(tile, x, row % kPanelRows, y);
         else
-          y = add_flat<F>(tile, x, row % kPanelRows, y);
-        x.block += Layout::kColumns / 32 * width * Activations::kTokenBytes;
+          y = add_scaled<F>(tile, n * Layout::kTileRuns, x, row % kPanelRows, y);
+        tile += Layout::kTogether * Layout::kBytes;
+        x.block += width * Activations::kTokenBytes;
       }
       a.y[static_cast<std::size_t>(t) * a.y_stride + static_cast<std::size_t>(row)] = y;
     }
 }
 
-/// Token t of a block: 32 values, of which the first n exist.
-inline void put_activations(const float* x, int n, int width, int t, std::byte* block) {
-  float peak = 0;
-  for (int i = 0; i < n; ++i) peak = fabsf(x[i]) > peak ? fabsf(x[i]) : peak;
-  const float inverse = peak > kTinyPeak ? 127.0f / peak : 0, scale = peak / 127.0f;
-  std::int16_t sum[2] = {};
+/// Token t of a tile of `width`: its numbers in a block, one beside the other for all tokens.
+template <class Number, std::size_t kCount>
+inline void put_numbers(const Number (&numbers)[kCount], int per, int width, int t, std::byte* to) {
+  for (std::size_t i = 0; i < kCount; ++i)
+    memcpy(to + sizeof(Number) *
+                    static_cast<std::size_t>((static_cast<int>(i) / per * width + t) * per +
+                                             static_cast<int>(i) % per),
+           numbers + i, sizeof(Number));
+}
+
+/// Codes of 32 values, and the sums of both halves.
+inline void round_run(const float* x, float inverse, std::int8_t* code, std::int16_t* sum) {
   for (int i = 0; i < 32; ++i) {
-    const int code = i < n ? clamp_int(round_even(x[i] * inverse), -127, 127) : 0;
-    block[(i / 4 * width + t) * 4 + i % 4] = static_cast<std::byte>(code);
-    sum[i / 16] = static_cast<std::int16_t>(sum[i / 16] + code);
+    code[i] = static_cast<std::int8_t>(clamp_int(round_even(x[i] * inverse), -127, 127));
+    sum[i / 16] = static_cast<std::int16_t>(sum[i / 16] + code[i]);
   }
-  const float scaled_sum = scale * static_cast<float>(sum[0] + sum[1]);
-  memcpy(block + Activations::kSums * width + 4 * t, sum, sizeof sum);
-  memcpy(block + Activations::kScale * width + 4 * t, &scale, sizeof scale);
-  memcpy(block + Activations::kScaledSum * width + 4 * t, &scaled_sum, sizeof scaled_sum);
+}
+
+inline std::int16_t scaled_sum(float ratio, float units, int sum) {
+  return static_cast<std::int16_t>(round_even(ratio * units * static_cast<float>(sum)));
+}
+
+/// Token t of a block: 256 values.
+inline void put_activations(const float* x, int width, int t, std::byte* block) {
+  using X = Activations;
+  float peak[X::kRuns] = {}, largest = 0;
+  for (int i = 0; i < X::kColumns; ++i) {
+    float& of_run = peak[i / 32];
+    of_run = fabsf(x[i]) > of_run ? fabsf(x[i]) : of_run;
+    largest = of_run > largest ? of_run : largest;
+  }
+  std::int8_t code[X::kColumns];
+  std::int16_t sum[2 * X::kRuns] = {}, half_sum[2 * X::kRuns], run_sum[X::kRuns];
+  float ratio[X::kRuns];
+  std::uint32_t step[X::kRuns];
+  std::uint8_t quarters[X::kRuns];
+  std::int32_t negated[3 * X::kRuns];
+  const float inverse = largest > kTinyPeak ? 127.0f / largest : 0, scale[1] = {largest / 127.0f};
+  for (int run = 0; run < X::kRuns; ++run) {
+    const float divisor = largest > kTinyPeak ? largest : 1;
+    const std::uint32_t bits = ratio_bits(float_bits(peak[run] / divisor));
+    ratio[run] = bits_float(bits);
+    step[run] = ratio_step(bits);
+    quarters[run] = ratio_quarters(bits);
+    std::int16_t* const sums = sum + 2 * run;
+    round_run(x + 32 * run, inverse / ratio[run], code + 32 * run, sums);
+    for (int i = 0; i < 2; ++i)
+      half_sum[2 * run + i] = scaled_sum(ratio[run], X::kHalfSumUnits, sums[i]);
+    run_sum[run] = scaled_sum(ratio[run], X::kRunSumUnits, sums[0] + sums[1]);
+    for (int i = 0; i < 3; ++i) negated[3 * run + i] = i == 0 ? -sums[0] - sums[1] : -sums[i - 1];
+  }
+  put_numbers(code, 4, width, t, block);
+  put_numbers(sum, 2, width, t, block + X::kPairs * width);
+  put_numbers(negated, 1, width, t, block + X::kSums * width);
+  put_numbers(ratio, 1, width, t, block + X::kRatio * width);
+  put_numbers(step, 1, width, t, block + X::kStep * width);
+  put_numbers(quarters, 1, width, t, block + X::kQuarters * width);
+  put_numbers(run_sum, 2, width, t, block + X::kRunSums * width);
+  put_numbers(half_sum, 2, width, t, block + X::kHalfSums * width);
+  put_numbers(scale, 1, width, t, block + X::kScale * width);
 }
 
 inline void quantize_plain(const QuantizeArgs& a) noexcept {
-  const int n_blocks = activation_blocks(a.cols);
+  using X = Activations;
+  float padded[X::kColumns];
   for (int t = 0; t < a.width; ++t)
-    for (int i = 0; i < n_blocks; ++i) {
-      const int left = t < a.n_tokens ? a.cols - 32 * i : 0;
-      put_activations(a.x + static_cast<std::size_t>(t) * a.stride + 32 * i,
-                      left < 0    ? 0
-                      : left < 32 ? left
-                                  : 32,
+    for (int i = 0; i < activation_blocks(a.cols); ++i)
+      put_activations(whole_block(a.x + static_cast<std::size_t>(t) * a.stride, X::kColumns * i,
+                                  t < a.n_tokens ? a.cols : 0, padded),
                       a.width, t,
-                      a.tile + static_cast<std::ptrdiff_t>(i) * a.width * Activations::kTokenBytes);
-    }
+                      a.tile + static_cast<std::ptrdiff_t>(i) * a.width * X::kTokenBytes);
 }
 
 template <class Block>

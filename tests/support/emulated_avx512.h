@@ -135,6 +135,12 @@ inline __m512i _mm512_sub_epi32(__m512i a, __m512i b) {
   const Words x(a), y(b);
   return emulate<std::int32_t>([&](int i) { return x.lane[i] - y.lane[i]; });
 }
+/// 0 where the mask has no bit.
+inline __m512i _mm512_maskz_sub_epi32(__mmask16 mask, __m512i a, __m512i b) {
+  const Words difference(_mm512_sub_epi32(a, b));
+  return emulate<std::int32_t>(
+      [&](int i) { return (mask >> i & 1) != 0 ? difference.lane[i] : 0; });
+}
 inline __m512i _mm512_mullo_epi32(__m512i a, __m512i b) {
   const Words x(a), y(b);
   return emulate<std::int32_t>([&](int i) { return x.lane[i] * y.lane[i]; });
@@ -160,6 +166,10 @@ inline __m512i _mm512_dpbusd_epi32(__m512i sum, __m512i a, __m512i b) {
   });
 }
 
+inline __m512i _mm512_dpwssd_epi32(__m512i sum, __m512i a, __m512i b) {
+  return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
+}
+
 inline __m512i _mm512_cvtepi8_epi16(__m256i v) {
   return emulate<std::int16_t>([&](int i) { return emulated_lane<std::int8_t>(v, i); });
 }
@@ -180,6 +190,16 @@ inline __m512 _mm512_cvtph_ps(__m256i v) {
   return emulate_floats([&](int i) { return half_to_float(emulated_lane<std::uint16_t>(v, i)); });
 }
 
+inline __m512 _mm512_castsi512_ps(__m512i v) { return Words(v).as<__m512>(); }
+inline __m512i _mm512_castps_si512(__m512 v) { return EmulatedFloats(v).as<__m512i>(); }
+/// Lanes with common bits.
+inline __mmask16 _mm512_test_epi32_mask(__m512i a, __m512i b) {
+  const UnsignedWords x(a), y(b);
+  unsigned mask = 0;
+  for (unsigned i = 0; i < 16; ++i)
+    if ((x.lane[i] & y.lane[i]) != 0) mask |= 1u << i;
+  return static_cast<__mmask16>(mask);
+}
 inline __m512 _mm512_sub_ps(__m512 a, __m512 b) { return a - b; }
 inline __m512 _mm512_mul_ps(__m512 a, __m512 b) { return a * b; }
 inline __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c) {

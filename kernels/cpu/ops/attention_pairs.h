@@ -4,7 +4,6 @@
 #include "kernels/cpu/ops/attention_lanes.h"
 #include "kernels/cpu/ops/expand_avx512.h"
 #include "kernels/cpu/ops/floats_avx512.h"
-#include "kernels/half.h"
 
 namespace lq::kernels {
 namespace {
@@ -18,10 +17,13 @@ struct PairOperands {
   static __m512 add_product(__m512 a, __m512 b, __m512 sum) {
     return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
   }
-  static void put(float value, int k, std::ptrdiff_t stride, float* words) {
-    const std::uint16_t rounded = float_to_bfloat(value);
-    __builtin_memcpy(reinterpret_cast<std::byte*>(words + k / 2 * stride) + k % 2 * 2, &rounded,
-                     sizeof rounded);
+  static void put_column(const float* x, int n, float scale, std::ptrdiff_t stride, float* words) {
+    const __m512 factor = V::all(scale);
+    for (int d = 0; d < n; d += 32, words += 16 * stride) {
+      alignas(64) float pair[16];
+      _mm512_store_si512(pair, to_bfloats(V::load(x + d) * factor, V::load(x + d + 16) * factor));
+      for (int k = 0; k < 16; ++k) words[k * stride] = pair[k];
+    }
   }
   template <class Block>
   static void load_row(const std::byte* stored, int n, float* words) {

@@ -26,9 +26,9 @@ struct FloatOperands {
                                        typename V::Value sum) {
     return V::multiply_add(a, b, sum);
   }
-  /// Value k of a column of words.
-  static void put(float value, int k, std::ptrdiff_t stride, float* words) {
-    words[k * stride] = value;
+  /// n values times a scale to a column of words.
+  static void put_column(const float* x, int n, float scale, std::ptrdiff_t stride, float* words) {
+    for (int k = 0; k < n; ++k) words[k * stride] = x[k] * scale;
   }
   /// Words of one row: neighbours are multiplied together.
   template <class Block>
@@ -106,8 +106,7 @@ struct AttentionTile {
       const int r = first_row + (row < n_rows ? row : n_rows - 1);
       const float* query = a.query + static_cast<std::size_t>(r / a.group) * a.query_stride +
                            static_cast<std::ptrdiff_t>(r % a.group) * a.head_dim;
-      float* out = queries_of(panel) + lane;
-      for (int d = 0; d < a.head_dim; ++d) O::put(query[d] * (a.scale * kLog2E), d, kPanel, out);
+      O::put_column(query, a.head_dim, a.scale * kLog2E, kPanel, queries_of(panel) + lane);
     }
     for (int i = 0; i < n_panels() * kPanel * value_rows; ++i) mixed[i] = 0;
   }

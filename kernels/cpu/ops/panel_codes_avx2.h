@@ -2,6 +2,7 @@
 // Tiles of panels for AVX2: codes as bytes, scales as pairs of 16-bit numbers, eight rows a vector.
 #include <immintrin.h>
 
+#include "kernels/panels/activations.h"
 #include "kernels/panels/layout.h"
 
 namespace lq::kernels {
@@ -22,23 +23,25 @@ inline __m256i bits_of_bytes(__m256i v, int from) {
 
 constexpr int kRunUnits = 8;  ///< a run is 32 columns: in it, the place of a unit is a constant
 
-/// The codes of a tile as it is stored.
+/// The codes of 256 columns as they are stored.
 template <PanelForm F>
 struct PackedCodes {
-  const std::byte* tile;
+  const std::byte* tiles;
 
   /// Unit k of a run, rows 8 half .. 8 half + 7.
   __m256i unit(int run, int k, int half) const {
     using Layout = PanelLayout<F>;
     constexpr int kPer = 8 / F.low_bits, kLines = kRunUnits / kPer;
+    const std::byte* const tile = tiles + run / Layout::kTileRuns * Layout::kBytes;
+    const int in_tile = run % Layout::kTileRuns;
     const __m256i line =
-        load_unit(tile + Layout::kLow + kUnitBytes * (run * kLines + k / kPer) + 32 * half);
+        load_unit(tile + Layout::kLow + kUnitBytes * (in_tile * kLines + k / kPer) + 32 * half);
     if constexpr (F.low_bits == 8) return line;
     __m256i code = bits_of_bytes<F.low_bits, 0>(line, F.low_bits * (k % kPer));
     if constexpr (F.high_bits > 0) {
       constexpr int kHighPer = 8 / F.high_bits, kHighLines = kRunUnits / kHighPer;
-      const __m256i high = load_unit(tile + Layout::kHigh +
-                                     kUnitBytes * (run * kHighLines + k / kHighPer) + 32 * half);
+      const __m256i high = load_unit(
+          tile + Layout::kHigh + kUnitBytes * (in_tile * kHighLines + k / kHighPer) + 32 * half);
       code = _mm256_or_si256(
           code, bits_of_bytes<F.high_bits, F.low_bits>(high, F.high_bits * (k % kHighPer)));
     }
@@ -55,9 +58,9 @@ struct UnpackedCodes {
 };
 
 template <PanelForm F>
-inline void unpack_bytes(const std::byte* tile, std::uint8_t* code) {
-  const PackedCodes<F> packed{tile};
-  for (int run = 0; run < PanelLayout<F>::kUnits / kRunUnits; ++run)
+inline void unpack_bytes(const std::byte* tiles, int n_tiles, std::uint8_t* code) {
+  const PackedCodes<F> packed{tiles};
+  for (int run = 0; run < n_tiles * PanelLayout<F>::kTileRuns; ++run)
 #pragma GCC unroll 8
     for (int k = 0; k < kRunUnits; ++k, code += kUnitBytes)
       for (int half = 0; half < 2; ++half)
@@ -69,10 +72,9 @@ inline void unpack_bytes(const std::byte* tile, std::uint8_t* code) {
 struct NestedScales {
   /// Each twice, for the two sums of neighbouring products of a row.
   alignas(32) std::int16_t scale[16][2][16];  ///< [groups][half][8 rows x 2]
-  /// Groups of 16: minimums, or scales times the zero, of a run's two groups.
-  alignas(32) std::int16_t offset[8][2][16];  ///< [run][half][8 rows x 2]
-  alignas(32) float min[8][16];               ///< groups of 32: [group][row]
-  alignas(32) float unit[16], min_unit[16];
+  /// Of two neighbouring groups: minimums, or scales times the zero.
+  alignas(32) std::int16_t offset[8][2][16];  ///< [groups / 2][half][8 rows x 2]
+  alignas(32) float unit[16], min_unit[16];   ///< of scales; of minimums times sums
 };
 
 inline __m128i load_rows(const std::byte* p) {
@@ -123,18 +125,22 @@ inline void load_half_rows(const std::byte* p, float* to) {
     _mm256_store_ps(to + 8 * half, _mm256_cvtph_ps(load_rows(p + 16 * half)));
 }
 
-/// What goes with the sums of activations of two groups of 16.
+/// What goes with the sums of activations of groups 2 i and 2 i + 1.
 template <PanelForm F>
-inline void unpack_offsets(const std::byte* tile, int run, NestedScales& to) {
-  const __m128i first = load_rows(tile + PanelLayout<F>::kGroupScale + 2 * run * kPanelRows);
-  const __m128i second = load_rows(tile + PanelLayout<F>::kGroupScale + (2 * run + 1) * kPanelRows);
-  if constexpr (F.nibble_scales) {
+inline void unpack_offsets(const std::byte* tile, int i, NestedScales& to) {
+  using Layout = PanelLayout<F>;
+  const std::byte* const at =
+      tile + (Layout::kSeparateMins ? Layout::kGroupMin : Layout::kGroupScale) + 2 * i * kPanelRows;
+  const __m128i even = load_rows(at), odd = load_rows(at + kPanelRows);
+  if constexpr (Layout::kSeparateMins) {
+    pair_rows<false>(even, odd, to.offset[i]);
+  } else if constexpr (F.nibble_scales) {
     const __m128i nibble = _mm_set1_epi8(15);
-    pair_rows<false>(_mm_and_si128(_mm_srli_epi16(first, 4), nibble),
-                     _mm_and_si128(_mm_srli_epi16(second, 4), nibble), to.offset[run]);
+    pair_rows<false>(_mm_and_si128(_mm_srli_epi16(even, 4), nibble),
+                     _mm_and_si128(_mm_srli_epi16(odd, 4), nibble), to.offset[i]);
   } else {
-    pair_rows<F.signed_scales>(first, second, to.offset[run]);
-    for (auto& half : to.offset[run])
+    pair_rows<F.signed_scales>(even, odd, to.offset[i]);
+    for (auto& half : to.offset[i])
       store_pair(half, _mm256_mullo_epi16(_mm256_load_si256(reinterpret_cast<__m256i*>(half)),
                                           _mm256_set1_epi16(F.zero)));
   }
@@ -143,24 +149,22 @@ inline void unpack_offsets(const std::byte* tile, int run, NestedScales& to) {
 template <PanelForm F>
 inline void unpack_scales(const std::byte* tile, NestedScales& to) {
   using Layout = PanelLayout<F>;
-  static_assert(F.group == 16 || Layout::kSeparateMins, "the two shapes there are");
+  using X = Activations;
+  static_assert(F.mins != (F.zero > 0));
   for (int g = 0; g < Layout::kGroups; ++g) {
     __m128i rows = load_rows(tile + Layout::kGroupScale + g * kPanelRows);
     if constexpr (F.nibble_scales) rows = _mm_and_si128(rows, _mm_set1_epi8(15));
     double_rows<F.signed_scales>(rows, to.scale[g]);
   }
-  for (int run = 0; run < 8; ++run) {
-    if constexpr (F.group == 16) {
-      unpack_offsets<F>(tile, run, to);
-    } else {
-      const __m128i mins = load_rows(tile + Layout::kGroupMin + run * kPanelRows);
-      _mm256_store_ps(to.min[run], _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(mins)));
-      _mm256_store_ps(to.min[run] + 8,
-                      _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_unpackhi_epi64(mins, mins))));
-    }
-  }
+  for (int i = 0; i < Layout::kGroups / 2; ++i) unpack_offsets<F>(tile, i, to);
   load_half_rows(tile + Layout::kScale, to.unit);
-  if constexpr (F.mins) load_half_rows(tile + Layout::kMin, to.min_unit);
+  if constexpr (F.mins) {
+    const __m256 unit = _mm256_set1_ps(1 / (F.group == 32 ? X::kRunSumUnits : X::kHalfSumUnits));
+    load_half_rows(tile + Layout::kMin, to.min_unit);
+    for (int half = 0; half < 2; ++half)
+      _mm256_store_ps(to.min_unit + 8 * half,
+                      _mm256_mul_ps(_mm256_load_ps(to.min_unit + 8 * half), unit));
+  }
 }
 
 }  // namespace

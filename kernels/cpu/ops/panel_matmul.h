@@ -1,13 +1,14 @@
 #pragma once
 // Products with panels, for any instruction set. Few tokens: tiles are unpacked in registers as
 // they stream by. Many: 256 columns of a panel are unpacked into the first cache and multiplied
-// with a block of tokens whose activations stay in the second.
+// with a block of tokens and columns whose activations stay in the second.
 //
 // A set says how tiles are read and multiplied:
 //
 //   kWidest          tokens of the widest tile of activations: 4, 8
-//   Scales<F>        unpack(tile); add_product<T>(codes, x, y): y[T][16] += the tile times x
-//   Packed<F>        codes of a tile as it is stored
+//   Few<F>, Many<F>  scales of 256 columns for few and many tokens: unpack(tiles, n_tiles);
+//                    add_product<T>(codes, n_tiles, x, y): y[T][16] += the tiles times x
+//   Packed<F>        codes of 256 columns as they are stored
 //   Unpacked         codes as bytes
 //   unpack_codes<F>  from the first to the second
 //
@@ -21,11 +22,9 @@
 namespace lq::kernels {
 namespace {
 
-constexpr int kTokensABlock = 128;  ///< whose sums stay in the first cache
-
-/// Bytes of a tile's columns for each token.
-template <PanelForm F>
-constexpr int kTokenBytes = PanelLayout<F>::kColumns / 32 * Activations::kTokenBytes;
+constexpr int kBlockTokens = 128;    ///< whose sums stay in the first cache
+constexpr int kBlockColumns = 2048;  ///< whose activations stay in the second
+static_assert(kBlockColumns % Activations::kColumns == 0);
 
 /// All tokens in one tile of T.
 template <class Set, PanelForm F, int T>
@@ -42,43 +41,67 @@ inline void multiply_few(const PanelMatmulArgs& a) {
   for (int p = a.panel_begin; p < a.panel_end; ++p) {
     alignas(64) float y[T][kPanelRows] = {};
     const std::byte* x = a.x;
-    for (int i = 0; i < n_tiles; ++i, tile += Layout::kBytes, x += T * kTokenBytes<F>) {
-      for (int line = 0; line < Layout::kBytes; line += 64)
+    for (int i = 0; i < n_tiles; i += Layout::kTogether, x += T * Activations::kTokenBytes) {
+      const int n = n_tiles - i < Layout::kTogether ? n_tiles - i : Layout::kTogether;
+      for (int line = 0; line < n * Layout::kBytes; line += 64)
         __builtin_prefetch(tile + kAhead * Layout::kBytes + line);
-      typename Set::template Scales<F> scales;
-      scales.unpack(tile);
-      scales.template add_product<T>(typename Set::template Packed<F>{tile}, x, y);
+      typename Set::template Few<F> scales;
+      scales.unpack(tile, n);
+      scales.template add_product<T>(typename Set::template Packed<F>{tile}, n, x, y);
+      tile += n * Layout::kBytes;
     }
     store_rows(a, p, 0, a.n_tokens, y);
   }
 }
 
-/// One panel times tokens [first, first + n_tokens), in tiles of Set::kWidest.
+/// Tokens [first, first + n_tokens) and columns [first_column, end_column): what panels are
+/// multiplied with while it stays in the second cache.
+struct ActivationBlock {
+  int first, n_tokens;
+  int first_column, end_column;
+};
+
+/// Sums of a tile of tokens as they begin: 0, or those of the columns before.
+template <int T>
+inline void begin_rows(const PanelMatmulArgs& a, int panel, int first, int n_tokens, bool continued,
+                       float (*y)[kPanelRows]) {
+  if (continued && n_tokens == T) return load_rows(a, panel, first, T, y);
+  __builtin_memset(y, 0, T * sizeof y[0]);
+  if (continued) load_rows(a, panel, first, n_tokens, y);
+}
+
+/// One panel times a block, in tiles of Set::kWidest tokens.
 template <class Set, PanelForm F>
-inline void multiply_panel(const PanelMatmulArgs& a, int panel, int first, int n_tokens) {
+inline void multiply_panel(const PanelMatmulArgs& a, int panel, const ActivationBlock& block) {
   using Layout = PanelLayout<F>;
-  constexpr int T = Set::kWidest, kTogether = 256 / Layout::kColumns;
-  const int n_tiles = Layout::tiles(a.cols);
-  alignas(64) float y[kTokensABlock][kPanelRows];
-  __builtin_memset(y, 0, static_cast<std::size_t>((n_tokens + T - 1) / T * T) * sizeof y[0]);
+  constexpr int T = Set::kWidest;
+  const int n_tiles = Layout::tiles(a.cols), end = Layout::tiles(block.end_column);
+  alignas(64) float y[kBlockTokens][kPanelRows];
   alignas(64) std::uint8_t code[256 / 4 * kUnitBytes];
-  typename Set::template Scales<F> scales[kTogether];
-  const std::byte* tile = a.panels + static_cast<std::ptrdiff_t>(panel) * n_tiles * Layout::kBytes;
+  typename Set::template Many<F> scales;
+  const int begin = block.first_column / Layout::kColumns;
+  const std::byte* tile =
+      a.panels + (static_cast<std::ptrdiff_t>(panel) * n_tiles + begin) * Layout::kBytes;
   const auto x_tile = static_cast<std::ptrdiff_t>(activation_bytes(a.cols)) * T;
-  for (int i = 0; i < n_tiles; i += kTogether) {
-    const int n = n_tiles - i < kTogether ? n_tiles - i : kTogether;
-    for (int j = 0; j < n; ++j, tile += Layout::kBytes) {
-      scales[j].unpack(tile);
-      Set::template unpack_codes<F>(tile, code + kUnitBytes * Layout::kUnits * j);
-    }
-    for (int t = 0; t < n_tokens; t += T) {
-      const std::byte* x = a.x + (first + t) / T * x_tile + i * T * kTokenBytes<F>;
-      for (int j = 0; j < n; ++j, x += T * kTokenBytes<F>)
-        scales[j].template add_product<T>(
-            typename Set::Unpacked{code + kUnitBytes * Layout::kUnits * j}, x, y + t);
+  const std::byte* x = a.x + block.first / T * x_tile +
+                       static_cast<std::ptrdiff_t>(activation_bytes(block.first_column)) * T;
+  for (int i = begin; i < end; i += Layout::kTogether, x += T * Activations::kTokenBytes) {
+    const int n = end - i < Layout::kTogether ? end - i : Layout::kTogether;
+    scales.unpack(tile, n);
+    Set::template unpack_codes<F>(tile, n, code);
+    tile += n * Layout::kBytes;
+    // What is unpacked next, and the results, come and go while tokens are multiplied.
+    constexpr int kNext = Layout::kTogether * Layout::kBytes, kAtOnce = kNext / kBlockTokens * T;
+    for (int t = 0, next = 0; t < block.n_tokens; t += T) {
+      for (int line = 0; line < kAtOnce; line += 64) __builtin_prefetch(tile + next + line);
+      next += kAtOnce;
+      const int n_tile = block.n_tokens - t < T ? block.n_tokens - t : T;
+      if (i == begin)
+        begin_rows<T>(a, panel, block.first + t, n_tile, block.first_column > 0, y + t);
+      scales.template add_product<T>(typename Set::Unpacked{code}, n, x + t / T * x_tile, y + t);
+      if (i + n == end) store_rows(a, panel, block.first + t, n_tile, y + t);
     }
   }
-  store_rows(a, panel, first, n_tokens, y);
 }
 
 template <class Set, PanelForm F, int T>
@@ -92,9 +115,13 @@ template <class Set, class Block>
 void multiply_panels(const PanelMatmulArgs& a) noexcept {
   constexpr PanelForm F = Block::kPanel;
   if (a.n_tokens <= Set::kWidest) return multiply_few_up_to<Set, F, Set::kWidest>(a);
-  for (int first = 0; first < a.n_tokens; first += kTokensABlock) {
-    const int n = a.n_tokens - first < kTokensABlock ? a.n_tokens - first : kTokensABlock;
-    for (int p = a.panel_begin; p < a.panel_end; ++p) multiply_panel<Set, F>(a, p, first, n);
+  for (int first = 0; first < a.n_tokens; first += kBlockTokens) {
+    const int n = a.n_tokens - first < kBlockTokens ? a.n_tokens - first : kBlockTokens;
+    for (int column = 0; column < a.cols; column += kBlockColumns) {
+      const int end = a.cols - column < kBlockColumns ? a.cols : column + kBlockColumns;
+      for (int p = a.panel_begin; p < a.panel_end; ++p)
+        multiply_panel<Set, F>(a, p, {first, n, column, end});
+    }
   }
 }
 

@@ -95,61 +95,104 @@ inline void sum_nested_run(const Codes& codes, const NestedScales& scales, const
   }
 }
 
+/// products += the sums of a run times their scale.
+template <int T>
+inline void add_sums(const __m256i (&total)[T][2], const __m256 (&factor)[T][2],
+                     __m256 (&products)[T][2]) {
+  for (int t = 0; t < T; ++t)
+    for (int half = 0; half < 2; ++half)
+      products[t][half] =
+          _mm256_fmadd_ps(_mm256_cvtepi32_ps(total[t][half]), factor[t][half], products[t][half]);
+}
+
+/// y[t][rows] += 256 columns times the activations' scale.
+template <int T>
+inline void add_to(float (*y)[kPanelRows], const __m256 (&products)[T][2], const std::byte* x) {
+  for (int t = 0; t < T; ++t) {
+    const __m256 scale = broadcast_float(x + T * Activations::kScale + 4 * t);
+    for (int half = 0; half < 2; ++half) {
+      float* const at = y[t] + 8 * half;
+      _mm256_storeu_ps(at, _mm256_fmadd_ps(products[t][half], scale, _mm256_loadu_ps(at)));
+    }
+  }
+}
+
+/// The products of a run of a nested tile; those of groups of 16 without the scale of the tile.
+template <PanelForm F, int T, class Codes>
+inline void add_nested_run(const Codes& codes, const NestedScales& scales, const std::byte* x,
+                           int run, __m256 (&products)[T][2]) {
+  using X = Activations;
+  __m256i total[T][2];
+  __m256 factor[T][2];
+  sum_nested_run<F, T>(codes, scales, x + 32 * T * run, run, total);
+  for (int t = 0; t < T; ++t) {
+    const int at = 4 * (run * T + t);
+    const __m256 ratio = broadcast_float(x + T * X::kRatio + at);
+    for (int half = 0; half < 2; ++half) {
+      if constexpr (F.zero > 0) {
+        static_assert(F.group == 16);
+        total[t][half] = _mm256_sub_epi32(
+            total[t][half], _mm256_madd_epi16(vector_at(scales.offset[run][half]),
+                                              broadcast_word(x + T * X::kPairs + at)));
+      }
+      factor[t][half] =
+          F.group == 16 ? ratio : _mm256_mul_ps(_mm256_load_ps(scales.unit + 8 * half), ratio);
+    }
+  }
+  add_sums<T>(total, factor, products);
+}
+
+/// products less what the minimums of a nested tile give.
+template <PanelForm F, int T>
+inline void take_minimums(const NestedScales& scales, const std::byte* x,
+                          __m256 (&products)[T][2]) {
+  using X = Activations;
+  constexpr int kSums = F.group == 32 ? X::kRunSums : X::kHalfSums;
+  for (int t = 0; t < T; ++t) {
+    __m256i offset[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+#pragma GCC unroll 8
+    for (int i = 0; i < PanelLayout<F>::kGroups / 2; ++i) {
+      const __m256i sums = broadcast_word(x + T * kSums + 4 * (i * T + t));
+      for (int half = 0; half < 2; ++half)
+        offset[half] = _mm256_add_epi32(offset[half],
+                                        _mm256_madd_epi16(vector_at(scales.offset[i][half]), sums));
+    }
+    for (int half = 0; half < 2; ++half)
+      products[t][half] =
+          _mm256_fnmadd_ps(_mm256_cvtepi32_ps(offset[half]),
+                           _mm256_load_ps(scales.min_unit + 8 * half), products[t][half]);
+  }
+}
+
 /// y[t][rows] += one nested tile.
 template <PanelForm F, int T, class Codes>
 inline void add_nested(const Codes& codes, const NestedScales& scales, const std::byte* x,
                        float (*y)[kPanelRows]) {
-  using X = Activations;
-  __m256 products[T][2], offsets[T][2];
-  for (int t = 0; t < T; ++t)
-    for (int half = 0; half < 2; ++half) products[t][half] = offsets[t][half] = _mm256_setzero_ps();
-  for (int run = 0; run < 8; ++run, x += T * X::kTokenBytes) {
-    __m256i total[T][2];
-    sum_nested_run<F, T>(codes, scales, x, run, total);
-    for (int t = 0; t < T; ++t) {
-      const __m256 scale = broadcast_float(x + T * X::kScale + 4 * t);
-      const __m256i sums = broadcast_word(x + T * X::kSums + 4 * t);
-      for (int half = 0; half < 2; ++half) {
-        if constexpr (!F.mins)
-          total[t][half] = _mm256_sub_epi32(
-              total[t][half], _mm256_madd_epi16(vector_at(scales.offset[run][half]), sums));
+  __m256 products[T][2];
+  for (int t = 0; t < T; ++t) products[t][0] = products[t][1] = _mm256_setzero_ps();
+  for (int run = 0; run < 8; ++run) add_nested_run<F, T>(codes, scales, x, run, products);
+  if constexpr (F.group == 16)
+    for (int t = 0; t < T; ++t)
+      for (int half = 0; half < 2; ++half)
         products[t][half] =
-            _mm256_fmadd_ps(_mm256_cvtepi32_ps(total[t][half]), scale, products[t][half]);
-        if constexpr (F.mins && F.group == 32)
-          offsets[t][half] =
-              _mm256_fmadd_ps(_mm256_load_ps(scales.min[run] + 8 * half),
-                              broadcast_float(x + T * X::kScaledSum + 4 * t), offsets[t][half]);
-        if constexpr (F.mins && F.group == 16)
-          offsets[t][half] = _mm256_fmadd_ps(
-              _mm256_cvtepi32_ps(_mm256_madd_epi16(vector_at(scales.offset[run][half]), sums)),
-              scale, offsets[t][half]);
-      }
-    }
-  }
-  for (int t = 0; t < T; ++t)
-    for (int half = 0; half < 2; ++half) {
-      float* const at = y[t] + 8 * half;
-      __m256 sum = _mm256_fmadd_ps(products[t][half], _mm256_load_ps(scales.unit + 8 * half),
-                                   _mm256_loadu_ps(at));
-      if constexpr (F.mins)
-        sum = _mm256_fnmadd_ps(offsets[t][half], _mm256_load_ps(scales.min_unit + 8 * half), sum);
-      _mm256_storeu_ps(at, sum);
-    }
+            _mm256_mul_ps(products[t][half], _mm256_load_ps(scales.unit + 8 * half));
+  if constexpr (F.mins) take_minimums<F, T>(scales, x, products);
+  add_to<T>(y, products, x);
 }
 
-/// The 32-bit sums of group g of a flat tile.
+/// The 32-bit sums of a run of a flat tile.
 template <PanelForm F, int T, class Codes>
-inline void sum_flat_group(const Codes& codes, const std::byte* x, int g, __m256i (&total)[T][2]) {
+inline void sum_flat_run(const Codes& codes, const std::byte* x, int run, __m256i (&total)[T][2]) {
   using Layout = PanelLayout<F>;
   if constexpr (F.low_bits == 8) {
-    sum_bytes<T>(codes, x, g, total);
+    sum_bytes<T>(codes, x, run, total);
   } else {
     constexpr int kUnits = units_a_sum<F>();
     const __m256i ones = _mm256_set1_epi16(1);
 #pragma GCC unroll 2
     for (int part = 0; part < Layout::kGroupUnits; part += kUnits) {
       __m256i sum[T][2];
-      sum_units<kUnits, T>(codes, x, part, g, sum);
+      sum_units<kUnits, T>(codes, x, part, run, sum);
       for (int t = 0; t < T; ++t)
         for (int half = 0; half < 2; ++half) {
           const __m256i wide = _mm256_madd_epi16(sum[t][half], ones);
@@ -159,33 +202,57 @@ inline void sum_flat_group(const Codes& codes, const std::byte* x, int g, __m256
   }
 }
 
-/// y[t][rows] += one flat tile, whose scales (and lows) are at `scales`: [2][16] and [2][16].
+/// Scales of the runs of flat tiles, and lows.
+struct FlatScales {
+  alignas(32) float scale[8][kPanelRows], low[8][kPanelRows];
+};
+
+/// products += what the lows of flat tiles give.
+template <int T>
+inline void add_lows(const FlatScales& scales, int n_runs, const std::byte* x,
+                     __m256 (&products)[T][2]) {
+  using X = Activations;
+  const __m256 unit = _mm256_set1_ps(1 / X::kRunSumUnits);
+  for (int t = 0; t < T; ++t) {
+    __m256 lows[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (int run = 0; run < n_runs; ++run) {
+      std::int16_t number;
+      __builtin_memcpy(&number, x + T * X::kRunSums + 4 * (run / 2 * T + t) + 2 * (run % 2), 2);
+      const __m256 sum = _mm256_set1_ps(static_cast<float>(number));
+      for (int half = 0; half < 2; ++half)
+        lows[half] = _mm256_fmadd_ps(_mm256_load_ps(scales.low[run] + 8 * half), sum, lows[half]);
+    }
+    for (int half = 0; half < 2; ++half)
+      products[t][half] = _mm256_fmadd_ps(lows[half], unit, products[t][half]);
+  }
+}
+
+/// y[t][rows] += n_runs runs of flat tiles.
 template <PanelForm F, int T, class Codes>
-inline void add_flat(const Codes& codes, const float* scales, const std::byte* x,
+inline void add_flat(const Codes& codes, const FlatScales& scales, int n_runs, const std::byte* x,
                      float (*y)[kPanelRows]) {
   using X = Activations;
-#pragma GCC unroll 2
-  for (int g = 0; g < 2; ++g, x += T * X::kTokenBytes) {
+  __m256 products[T][2];
+  for (int t = 0; t < T; ++t) products[t][0] = products[t][1] = _mm256_setzero_ps();
+  for (int run = 0; run < n_runs; ++run) {
     __m256i total[T][2];
-    sum_flat_group<F, T>(codes, x, g, total);
+    __m256 factor[T][2];
+    sum_flat_run<F, T>(codes, x + 32 * T * run, run, total);
     for (int t = 0; t < T; ++t) {
-      const __m256 x_scale = broadcast_float(x + T * X::kScale + 4 * t);
+      const int at = 4 * (run * T + t);
+      const __m256 ratio = broadcast_float(x + T * X::kRatio + at);
       // sum_bytes has signed codes, nothing to correct.
-      const __m256i zero = _mm256_madd_epi16(broadcast_word(x + T * X::kSums + 4 * t),
+      const __m256i zero = _mm256_madd_epi16(broadcast_word(x + T * X::kPairs + at),
                                              _mm256_set1_epi16(F.low_bits == 8 ? 0 : F.zero));
       for (int half = 0; half < 2; ++half) {
-        float* const at = y[t] + 8 * half;
-        const float* const scale = scales + kPanelRows * g + 8 * half;
-        __m256 sum =
-            _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(total[t][half], zero)),
-                            _mm256_mul_ps(_mm256_load_ps(scale), x_scale), _mm256_loadu_ps(at));
-        if constexpr (F.mins)
-          sum = _mm256_fmadd_ps(_mm256_load_ps(scale + 2 * kPanelRows),
-                                broadcast_float(x + T * X::kScaledSum + 4 * t), sum);
-        _mm256_storeu_ps(at, sum);
+        total[t][half] = _mm256_sub_epi32(total[t][half], zero);
+        factor[t][half] = _mm256_mul_ps(_mm256_load_ps(scales.scale[run] + 8 * half), ratio);
       }
     }
+    add_sums<T>(total, factor, products);
   }
+  if constexpr (F.mins) add_lows<T>(scales, n_runs, x, products);
+  add_to<T>(y, products, x);
 }
 
 /// y[t][rows] += one tile whose groups have zeros.
@@ -196,62 +263,67 @@ inline void add_zeros(const Codes& codes, const ZeroScales<F>& scales, const std
   constexpr int kRuns = F.group / 32;
   static_assert(units_a_sum<F>() == kRunUnits);
   const __m256i ones = _mm256_set1_epi16(1);
+  __m256 sums[T][2];
+  for (int t = 0; t < T; ++t) sums[t][0] = sums[t][1] = _mm256_setzero_ps();
   for (int g = 0; g < PanelLayout<F>::kGroups; ++g) {
     __m256 products[T][2];
     for (int t = 0; t < T; ++t) products[t][0] = products[t][1] = _mm256_setzero_ps();
-    for (int run = 0; run < kRuns; ++run, x += T * X::kTokenBytes) {
+    for (int run = kRuns * g; run < kRuns * (g + 1); ++run) {
       __m256i sum[T][2];
-      sum_units<kRunUnits, T>(codes, x, 0, kRuns * g + run, sum);
+      sum_units<kRunUnits, T>(codes, x + 32 * T * run, 0, run, sum);
       for (int t = 0; t < T; ++t) {
-        const __m256 x_scale = broadcast_float(x + T * X::kScale + 4 * t);
-        const __m256i x_sums = broadcast_word(x + T * X::kSums + 4 * t);
+        const int at = 4 * (run * T + t);
+        const __m256 ratio = broadcast_float(x + T * X::kRatio + at);
+        const __m256i x_sums = broadcast_word(x + T * X::kPairs + at);
         for (int half = 0; half < 2; ++half) {
           const __m256i total =
               _mm256_sub_epi32(_mm256_madd_epi16(sum[t][half], ones),
                                _mm256_madd_epi16(vector_at(scales.zero[g][half]), x_sums));
-          products[t][half] =
-              _mm256_fmadd_ps(_mm256_cvtepi32_ps(total), x_scale, products[t][half]);
+          products[t][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(total), ratio, products[t][half]);
         }
       }
     }
     for (int t = 0; t < T; ++t)
-      for (int half = 0; half < 2; ++half) {
-        float* const at = y[t] + 8 * half;
-        _mm256_storeu_ps(
-            at, _mm256_fmadd_ps(products[t][half], scales.scale(g, half), _mm256_loadu_ps(at)));
-      }
+      for (int half = 0; half < 2; ++half)
+        sums[t][half] = _mm256_fmadd_ps(products[t][half], scales.scale(g, half), sums[t][half]);
   }
+  add_to<T>(y, sums, x);
 }
 
-/// A tile's scales, ready for products.
+/// The scales of 256 columns, ready for products.
 template <PanelForm F>
-struct TileScalesAvx2 {
-  alignas(32) float value[64];  ///< flat: scales [2][16], lows [2][16]
-  void unpack(const std::byte* tile) {
-    for (int g = 0; g < (F.mins ? 4 : 2); ++g)
-      load_half_rows(tile + PanelLayout<F>::kScale + 2 * kPanelRows * g, value + kPanelRows * g);
+struct ColumnScalesAvx2 {
+  using Layout = PanelLayout<F>;
+  FlatScales value;
+  void unpack(const std::byte* tiles, int n_tiles) {
+    for (int run = 0; run < n_tiles * Layout::kTileRuns; ++run) {
+      const std::byte* const at = tiles + run / 2 * Layout::kBytes + 2 * kPanelRows * (run % 2);
+      load_half_rows(at + Layout::kScale, value.scale[run]);
+      if constexpr (F.mins) load_half_rows(at + Layout::kMin, value.low[run]);
+    }
   }
   template <int T, class Codes>
-  void add_product(const Codes& codes, const std::byte* x, float (*y)[kPanelRows]) const {
-    add_flat<F, T>(codes, value, x, y);
+  void add_product(const Codes& codes, int n_tiles, const std::byte* x,
+                   float (*y)[kPanelRows]) const {
+    add_flat<F, T>(codes, value, n_tiles * Layout::kTileRuns, x, y);
   }
 };
 template <PanelForm F>
-requires(F.nested) struct TileScalesAvx2<F> {
+requires(F.nested) struct ColumnScalesAvx2<F> {
   NestedScales value;
-  void unpack(const std::byte* tile) { unpack_scales<F>(tile, value); }
+  void unpack(const std::byte* tile, int) { unpack_scales<F>(tile, value); }
   template <int T, class Codes>
-  void add_product(const Codes& codes, const std::byte* x, float (*y)[kPanelRows]) const {
+  void add_product(const Codes& codes, int, const std::byte* x, float (*y)[kPanelRows]) const {
     add_nested<F, T>(codes, value, x, y);
   }
 };
 
 template <PanelForm F>
-requires(F.zeros) struct TileScalesAvx2<F> {
+requires(F.zeros) struct ColumnScalesAvx2<F> {
   ZeroScales<F> value;
-  void unpack(const std::byte* tile) { value.unpack(tile); }
+  void unpack(const std::byte* tile, int) { value.unpack(tile); }
   template <int T, class Codes>
-  void add_product(const Codes& codes, const std::byte* x, float (*y)[kPanelRows]) const {
+  void add_product(const Codes& codes, int, const std::byte* x, float (*y)[kPanelRows]) const {
     add_zeros<F, T>(codes, value, x, y);
   }
 };
@@ -259,13 +331,15 @@ requires(F.zeros) struct TileScalesAvx2<F> {
 struct PanelsAvx2 {
   static constexpr int kWidest = 4;
   template <PanelForm F>
-  using Scales = TileScalesAvx2<F>;
+  using Few = ColumnScalesAvx2<F>;
+  template <PanelForm F>
+  using Many = ColumnScalesAvx2<F>;
   template <PanelForm F>
   using Packed = PackedCodes<F>;
   using Unpacked = UnpackedCodes;
   template <PanelForm F>
-  static void unpack_codes(const std::byte* tile, std::uint8_t* code) {
-    unpack_bytes<F>(tile, code);
+  static void unpack_codes(const std::byte* tiles, int n_tiles, std::uint8_t* code) {
+    unpack_bytes<F>(tiles, n_tiles, code);
   }
 };
 

@@ -5,6 +5,8 @@
 // bits: no sum leaves integers before its scale, and codes of 8 bits need no sign.
 #include <immintrin.h>
 
+#include <type_traits>
+
 #include "kernels/panels/activations.h"
 #include "kernels/panels/layout.h"
 
@@ -22,23 +24,25 @@ inline __m512i bits_of_bytes(__m512i v, int from) {
   return _mm512_and_si512(v, mask);
 }
 
-/// The codes of a tile as it is stored.
+/// The codes of 256 columns as they are stored.
 template <PanelForm F>
 struct PackedUnits {
-  const std::byte* tile;
+  const std::byte* tiles;
 
   /// Unit k of a run.
   __m512i unit(int run, int k) const {
     using Layout = PanelLayout<F>;
     constexpr int kPer = 8 / F.low_bits, kLines = kRunUnits / kPer;
+    const std::byte* const tile = tiles + run / Layout::kTileRuns * Layout::kBytes;
+    const int in_tile = run % Layout::kTileRuns;
     const __m512i line =
-        _mm512_loadu_si512(tile + Layout::kLow + kUnitBytes * (run * kLines + k / kPer));
+        _mm512_loadu_si512(tile + Layout::kLow + kUnitBytes * (in_tile * kLines + k / kPer));
     if constexpr (F.low_bits == 8) return line;
     __m512i code = bits_of_bytes<F.low_bits, 0>(line, F.low_bits * (k % kPer));
     if constexpr (F.high_bits > 0) {
       constexpr int kHighPer = 8 / F.high_bits, kHighLines = kRunUnits / kHighPer;
-      const __m512i high =
-          _mm512_loadu_si512(tile + Layout::kHigh + kUnitBytes * (run * kHighLines + k / kHighPer));
+      const __m512i high = _mm512_loadu_si512(tile + Layout::kHigh +
+                                              kUnitBytes * (in_tile * kHighLines + k / kHighPer));
       code = _mm512_or_si512(
           code, bits_of_bytes<F.high_bits, F.low_bits>(high, F.high_bits * (k % kHighPer)));
     }
@@ -67,175 +71,240 @@ inline T load_as(const std::byte* p) {
   return value;
 }
 
-/// 32-bit sums of the products of kUnits units of a run from unit `first` on with a block x.
+inline __m512i broadcast_word(const std::byte* p) { return _mm512_set1_epi32(load_as<int>(p)); }
+inline __m512 broadcast_float(const std::byte* p) { return _mm512_set1_ps(load_as<float>(p)); }
+
+/// Adds the products of kUnits units of a run from unit `first` on with its codes x to 32-bit sums.
 template <int kUnits, int T, class Codes>
-inline void sum_units(const Codes& codes, const std::byte* x, int run, int first,
+inline void add_units(const Codes& codes, const std::byte* x, int run, int first,
                       __m512i (&sum)[T]) {
-  for (__m512i& s : sum) s = _mm512_setzero_si512();
 #pragma GCC unroll 8
   for (int k = 0; k < kUnits; ++k) {
     const __m512i w = codes.unit(run, first + k);
     const std::byte* const words = x + (first + k) * T * 4;
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t)
-      sum[t] = _mm512_dpbusd_epi32(sum[t], w, _mm512_set1_epi32(load_as<int>(words + 4 * t)));
+      sum[t] = _mm512_dpbusd_epi32(sum[t], w, broadcast_word(words + 4 * t));
   }
 }
 
-inline __m512i broadcast_word(const std::byte* p) { return _mm512_set1_epi32(load_as<int>(p)); }
-
-/// The lower or upper 16 bits of every lane, a signed number, times kZero. Shifts have a port of
-/// their own beside products on Zen 4.
-template <int kZero>
-inline __m512i low_times(__m512i pairs) {
-  static_assert(kZero > 0 && (kZero & (kZero - 1)) == 0);
-  return _mm512_srai_epi32(_mm512_slli_epi32(pairs, 16), 16 - __builtin_ctz(kZero));
+/// What sums of a group begin with: what the codes' zero would add to them, negated. `sums` are the
+/// negated ones of the group's activations.
+template <PanelForm F, int T>
+inline void begin_sums(const std::byte* sums, __m512i (&sum)[T]) {
+  for (int t = 0; t < T; ++t)
+    sum[t] = F.zero > 0
+                 ? _mm512_slli_epi32(broadcast_word(sums + 4 * t), __builtin_ctz(F.zero | 1 << 30))
+                 : _mm512_setzero_si512();
 }
-template <int kZero>
-inline __m512i high_times(__m512i pairs) {
-  return _mm512_slli_epi32(_mm512_srai_epi32(pairs, 16), __builtin_ctz(kZero));
-}
-inline __m512 broadcast_float(const std::byte* p) { return _mm512_set1_ps(load_as<float>(p)); }
 
-/// Scales of a nested tile with groups of 32, [row]: products of sums and scales are whole numbers
-/// below 2^24, so binary32 holds them.
+/// Groups of 16 are two in a run, under one scale of 256 columns.
 template <PanelForm F>
-struct LongGroupScales {
+constexpr bool kPairedGroups = F.nested&& F.group == 16;
+
+/// The whole number that is the scale of group g of a nested tile.
+template <PanelForm F>
+inline __m512 group_scale(const std::byte* tile, int g) {
+  __m128i rows = load_rows(tile + PanelLayout<F>::kGroupScale + g * kPanelRows);
+  if constexpr (F.nibble_scales) rows = _mm_and_si128(rows, _mm_set1_epi8(15));
+  return _mm512_cvtepi32_ps(F.signed_scales ? _mm512_cvtepi8_epi32(rows)
+                                            : _mm512_cvtepu8_epi32(rows));
+}
+/// The scale of a run that is a group.
+template <PanelForm F>
+inline __m512 run_scale(const std::byte* tiles, int run) {
   using Layout = PanelLayout<F>;
-  static_assert(Layout::kSeparateMins);
-  __m512 scale[8], min[8], unit, min_unit;
+  if constexpr (F.nested)
+    return _mm512_mul_ps(group_scale<F>(tiles, run), load_half_rows(tiles + Layout::kScale));
+  return load_half_rows(tiles + run / 2 * Layout::kBytes + Layout::kScale +
+                        2 * kPanelRows * (run % 2));
+}
 
-  static __m512 wide(const std::byte* rows) {
-    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load_rows(rows)));
-  }
-  void unpack(const std::byte* tile) {
-    for (int g = 0; g < 8; ++g) {
-      scale[g] = wide(tile + Layout::kGroupScale + g * kPanelRows);
-      min[g] = wide(tile + Layout::kGroupMin + g * kPanelRows);
-    }
-    unit = load_half_rows(tile + Layout::kScale);
-    min_unit = load_half_rows(tile + Layout::kMin);
-  }
+/// What is added to 256 columns of a type with minimums: those of nested types as pairs of 16-bit
+/// numbers, [row][2 groups], those of flat ones where they are.
+template <PanelForm F>
+struct Minimums {
+  using X = Activations;
+  const std::byte* tiles;
 
-  /// y[t][rows] += the tile times x.
-  template <int T, class Codes>
-  void add_product(const Codes& codes, const std::byte* x, float (*y)[kPanelRows]) const {
-    using X = Activations;
-    __m512 products[T], offsets[T];
-    for (int t = 0; t < T; ++t) products[t] = offsets[t] = _mm512_setzero_ps();
-    for (int run = 0; run < 8; ++run, x += T * X::kTokenBytes) {
-      __m512i sum[T];
-      sum_units<kRunUnits, T>(codes, x, run, 0, sum);
-#pragma GCC unroll 8
+  void unpack(const std::byte* from) { tiles = from; }
+  template <int T>
+  void add(const std::byte* x, int n_runs, __m512 (&products)[T]) const {
+    using Layout = PanelLayout<F>;
+    __m512 lows[T];
+    for (__m512& low : lows) low = _mm512_setzero_ps();
+    for (int i = 0; i < n_runs / 2; ++i) {
+      const std::byte* const from = tiles + i * Layout::kBytes + Layout::kMin;
+      const __m512 even = load_half_rows(from), odd = load_half_rows(from + 2 * kPanelRows);
       for (int t = 0; t < T; ++t) {
-        products[t] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum[t]), scale[run]),
-                                      broadcast_float(x + T * X::kScale + 4 * t), products[t]);
-        offsets[t] =
-            _mm512_fmadd_ps(min[run], broadcast_float(x + T * X::kScaledSum + 4 * t), offsets[t]);
+        const __m512i sums = broadcast_word(x + T * X::kRunSums + 4 * (i * T + t));
+        lows[t] = _mm512_fmadd_ps(
+            even, _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(sums, 16), 16)), lows[t]);
+        lows[t] = _mm512_fmadd_ps(odd, _mm512_cvtepi32_ps(_mm512_srai_epi32(sums, 16)), lows[t]);
       }
     }
+    const __m512 unit = _mm512_set1_ps(1 / X::kRunSumUnits);
+    for (int t = 0; t < T; ++t) products[t] = _mm512_fmadd_ps(lows[t], unit, products[t]);
+  }
+};
+template <PanelForm F>
+requires(F.nested&& F.mins) struct Minimums<F> {
+  using X = Activations;
+  using Layout = PanelLayout<F>;
+  static constexpr int kPairs = Layout::kGroups / 2;
+  static constexpr int kSums = F.group == 32 ? X::kRunSums : X::kHalfSums;
+  static constexpr float kUnit = 1 / (F.group == 32 ? X::kRunSumUnits : X::kHalfSumUnits);
+  __m512i pair[kPairs];
+  __m512 unit;
+
+  static __m128i group_rows(const std::byte* tile, int g) {
+    if constexpr (Layout::kSeparateMins)
+      return load_rows(tile + Layout::kGroupMin + g * kPanelRows);
+    const __m128i rows = load_rows(tile + Layout::kGroupScale + g * kPanelRows);
+    return _mm_and_si128(_mm_srli_epi16(rows, 4), _mm_set1_epi8(15));
+  }
+  void unpack(const std::byte* tile) {
+    for (int i = 0; i < kPairs; ++i) {
+      const __m128i even = group_rows(tile, 2 * i), odd = group_rows(tile, 2 * i + 1);
+      const __m256i both = _mm256_inserti128_si256(
+          _mm256_castsi128_si256(_mm_unpacklo_epi8(even, odd)), _mm_unpackhi_epi8(even, odd), 1);
+      pair[i] = _mm512_cvtepu8_epi16(both);
+    }
+    unit = _mm512_mul_ps(load_half_rows(tile + Layout::kMin), _mm512_set1_ps(kUnit));
+  }
+  template <int T>
+  void add(const std::byte* x, int, __m512 (&products)[T]) const {
+    __m512i offset[T];
+    for (__m512i& o : offset) o = _mm512_setzero_si512();
+#pragma GCC unroll 8
+    for (int i = 0; i < kPairs; ++i)
+      for (int t = 0; t < T; ++t)
+        offset[t] = _mm512_dpwssd_epi32(offset[t], pair[i],
+                                        broadcast_word(x + T * kSums + 4 * (i * T + t)));
+    for (int t = 0; t < T; ++t)
+      products[t] = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(offset[t]), unit, products[t]);
+  }
+};
+struct NoMinimums {
+  void unpack(const std::byte*) {}
+  template <int T>
+  void add(const std::byte*, int, __m512 (&)[T]) const {}
+};
+
+/// Scales for few tokens: multiplied with the ratio of each run.
+template <PanelForm F>
+struct FewScales {
+  __m512 scale[8];
+
+  void unpack(const std::byte* tiles, int n_runs) {
+    for (int run = 0; run < n_runs; ++run) scale[run] = run_scale<F>(tiles, run);
+  }
+  template <int T>
+  __m512 times_ratio(const std::byte* x, int run, int t) const {
+    return _mm512_mul_ps(scale[run],
+                         broadcast_float(x + T * Activations::kRatio + 4 * (run * T + t)));
+  }
+};
+
+/// Scales for many: those times 1, 1 1/4, 1 1/2 and 1 3/4 are a table, so that the ratio of a run
+/// is one of them and a subtraction from the exponent, which leaves the ports of products alone.
+template <PanelForm F>
+struct ManyScales {
+  alignas(64) float table[8][4][kPanelRows];
+  std::uint16_t not_zero[8];  ///< rows whose scale has an exponent
+
+  void unpack(const std::byte* tiles, int n_runs) {
+    const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+    for (int run = 0; run < n_runs; ++run) {
+      const __m512 scale = run_scale<F>(tiles, run);
+      not_zero[run] = _mm512_test_epi32_mask(_mm512_castps_si512(scale), magnitude);
+      for (int m = 0; m < 4; ++m)
+        _mm512_storeu_ps(table[run][m],
+                         _mm512_mul_ps(scale, _mm512_set1_ps(1 + 0.25f * static_cast<float>(m))));
+    }
+  }
+  template <int T>
+  __m512 times_ratio(const std::byte* x, int run, int t) const {
+    using X = Activations;
+    const auto* const scales = reinterpret_cast<const std::byte*>(table[run]);
+    const auto quarters = load_as<std::uint8_t>(x + T * X::kQuarters + run * T + t);
+    const __m512i step = broadcast_word(x + T * X::kStep + 4 * (run * T + t));
+    return _mm512_castsi512_ps(
+        _mm512_maskz_sub_epi32(not_zero[run], _mm512_loadu_si512(scales + quarters), step));
+  }
+};
+
+/// Scales of paired groups: whole numbers below 2^7, so that binary32 holds the sums of a run times
+/// them.
+template <PanelForm F>
+struct PairScales {
+  __m512 scale[16], unit;
+
+  void unpack(const std::byte* tile, int) {
+    for (int g = 0; g < 16; ++g) scale[g] = group_scale<F>(tile, g);
+    unit = load_half_rows(tile + PanelLayout<F>::kScale);
+  }
+  template <int T>
+  __m512 times_ratio(const std::byte* x, int run, int t) const {
+    return broadcast_float(x + T * Activations::kRatio + 4 * (run * T + t));
+  }
+};
+
+/// What 256 columns are multiplied with, one tile or several.
+template <PanelForm F, class Scales>
+struct ColumnScales {
+  using X = Activations;
+  Scales scales;
+  std::conditional_t<F.mins, Minimums<F>, NoMinimums> minimums;
+
+  void unpack(const std::byte* tiles, int n_tiles) {
+    scales.unpack(tiles, n_tiles * PanelLayout<F>::kTileRuns);
+    minimums.unpack(tiles);
+  }
+
+  /// Products of codes of a run, with the scales of its groups where there are two.
+  template <int T, class Codes>
+  void sum_run(const Codes& codes, const std::byte* x, int run, __m512 (&total)[T]) const {
+    const std::byte* const sums = x + T * (X::kSums + 12 * run);
+    __m512i sum[T];
+    if constexpr (!kPairedGroups<F>) {
+      begin_sums<F>(sums, sum);
+      add_units<kRunUnits, T>(codes, x + 32 * T * run, run, 0, sum);
+      for (int t = 0; t < T; ++t) total[t] = _mm512_cvtepi32_ps(sum[t]);
+    } else {
+      begin_sums<F>(sums + 4 * T, sum);
+      add_units<kRunUnits / 2, T>(codes, x + 32 * T * run, run, 0, sum);
+      for (int t = 0; t < T; ++t)
+        total[t] = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[t]), scales.scale[2 * run]);
+      begin_sums<F>(sums + 8 * T, sum);
+      add_units<kRunUnits / 2, T>(codes, x + 32 * T * run, run, kRunUnits / 2, sum);
+      for (int t = 0; t < T; ++t)
+        total[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[t]), scales.scale[2 * run + 1], total[t]);
+    }
+  }
+
+  /// y[t][rows] += the tiles times x.
+  template <int T, class Codes>
+  void add_product(const Codes& codes, int n_tiles, const std::byte* x,
+                   float (*y)[kPanelRows]) const {
+    const int n_runs = F.nested ? 8 : n_tiles * PanelLayout<F>::kTileRuns;
+    __m512 products[T];
+    for (__m512& p : products) p = _mm512_setzero_ps();
+    for (int run = 0; run < n_runs; ++run) {
+      __m512 total[T];
+      sum_run<T>(codes, x, run, total);
+#pragma GCC unroll 8
+      for (int t = 0; t < T; ++t)
+        products[t] =
+            _mm512_fmadd_ps(total[t], scales.template times_ratio<T>(x, run, t), products[t]);
+    }
+    if constexpr (kPairedGroups<F>)
+      for (__m512& p : products) p = _mm512_mul_ps(p, scales.unit);
+    minimums.add(x, n_runs, products);
     for (int t = 0; t < T; ++t)
       _mm512_storeu_ps(y[t],
-                       _mm512_fnmadd_ps(offsets[t], min_unit,
-                                        _mm512_fmadd_ps(products[t], unit, _mm512_loadu_ps(y[t]))));
-  }
-};
-
-/// Scales of a nested tile with groups of 16 as 32-bit numbers; minimums as 16-bit ones.
-template <PanelForm F>
-struct ShortGroupScales {
-  using Layout = PanelLayout<F>;
-  __m512i scale[16];  ///< [row]
-  __m512i mins[8];    ///< [row][2 groups of a run]; types with minimums
-  __m512 unit, min_unit;
-
-  static __m128i group_rows(const std::byte* tile, int g, int shift) {
-    const __m128i rows = load_rows(tile + Layout::kGroupScale + g * kPanelRows);
-    return F.nibble_scales ? _mm_and_si128(_mm_srli_epi16(rows, shift), _mm_set1_epi8(15)) : rows;
-  }
-  static __m512i pairs(__m128i even, __m128i odd) {
-    const __m256i both = _mm256_inserti128_si256(
-        _mm256_castsi128_si256(_mm_unpacklo_epi8(even, odd)), _mm_unpackhi_epi8(even, odd), 1);
-    return _mm512_cvtepu8_epi16(both);
-  }
-  void unpack(const std::byte* tile) {
-    for (int g = 0; g < 16; ++g) {
-      const __m128i rows = group_rows(tile, g, 0);
-      scale[g] = F.signed_scales ? _mm512_cvtepi8_epi32(rows) : _mm512_cvtepu8_epi32(rows);
-    }
-    if constexpr (F.mins)
-      for (int run = 0; run < 8; ++run)
-        mins[run] = pairs(group_rows(tile, 2 * run, 4), group_rows(tile, 2 * run + 1, 4));
-    unit = load_half_rows(tile + Layout::kScale);
-    min_unit = load_half_rows(tile + Layout::kMin);
-  }
-
-  template <int T, class Codes>
-  void add_product(const Codes& codes, const std::byte* x, float (*y)[kPanelRows]) const {
-    using X = Activations;
-    __m512 products[T], offsets[T];
-    for (int t = 0; t < T; ++t) products[t] = offsets[t] = _mm512_setzero_ps();
-    for (int run = 0; run < 8; ++run, x += T * X::kTokenBytes) {
-      __m512i first[T], second[T];
-      sum_units<4, T>(codes, x, run, 0, first);
-      sum_units<4, T>(codes, x, run, 4, second);
-      for (int t = 0; t < T; ++t) {
-        const __m512i sums = broadcast_word(x + T * X::kSums + 4 * t);
-        if constexpr (!F.mins) {
-          first[t] = _mm512_sub_epi32(first[t], low_times<F.zero>(sums));
-          second[t] = _mm512_sub_epi32(second[t], high_times<F.zero>(sums));
-        }
-        const __m512i total = _mm512_add_epi32(_mm512_mullo_epi32(first[t], scale[2 * run]),
-                                               _mm512_mullo_epi32(second[t], scale[2 * run + 1]));
-        const __m512 x_scale = broadcast_float(x + T * X::kScale + 4 * t);
-        products[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(total), x_scale, products[t]);
-        if constexpr (F.mins)
-          offsets[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_madd_epi16(mins[run], sums)),
-                                       x_scale, offsets[t]);
-      }
-    }
-    for (int t = 0; t < T; ++t) {
-      __m512 result = _mm512_fmadd_ps(products[t], unit, _mm512_loadu_ps(y[t]));
-      if constexpr (F.mins) result = _mm512_fnmadd_ps(offsets[t], min_unit, result);
-      _mm512_storeu_ps(y[t], result);
-    }
-  }
-};
-
-/// Scales of a flat tile.
-template <PanelForm F>
-struct FlatUnitScales {
-  using Layout = PanelLayout<F>;
-  __m512 scale[2], low[2];
-
-  void unpack(const std::byte* tile) {
-    for (int g = 0; g < 2; ++g) {
-      scale[g] = load_half_rows(tile + Layout::kScale + 2 * kPanelRows * g);
-      if constexpr (F.mins) low[g] = load_half_rows(tile + Layout::kMin + 2 * kPanelRows * g);
-    }
-  }
-
-  template <int T, class Codes>
-  void add_product(const Codes& codes, const std::byte* x, float (*y)[kPanelRows]) const {
-    using X = Activations;
-#pragma GCC unroll 2
-    for (int g = 0; g < 2; ++g, x += T * X::kTokenBytes) {
-      __m512i sum[T];
-      sum_units<kRunUnits, T>(codes, x, g, 0, sum);
-      for (int t = 0; t < T; ++t) {
-        if constexpr (F.zero > 0) {
-          const __m512i sums = broadcast_word(x + T * X::kSums + 4 * t);
-          sum[t] = _mm512_sub_epi32(
-              sum[t], _mm512_add_epi32(low_times<F.zero>(sums), high_times<F.zero>(sums)));
-        }
-        const __m512 x_scale = broadcast_float(x + T * X::kScale + 4 * t);
-        __m512 result = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[t]),
-                                        _mm512_mul_ps(scale[g], x_scale), _mm512_loadu_ps(y[t]));
-        if constexpr (F.mins)
-          result = _mm512_fmadd_ps(low[g], broadcast_float(x + T * X::kScaledSum + 4 * t), result);
-        _mm512_storeu_ps(y[t], result);
-      }
-    }
+                       _mm512_fmadd_ps(products[t], broadcast_float(x + T * X::kScale + 4 * t),
+                                       _mm512_loadu_ps(y[t])));
   }
 };
 
@@ -247,7 +316,7 @@ struct ZeroUnitScales {
   __m512i zero[Layout::kGroups];
   const std::byte* tile;
 
-  void unpack(const std::byte* from) {
+  void unpack(const std::byte* from, int) {
     tile = from;
     for (int g = 0; g < Layout::kGroups; ++g) {
       const __m512i rows = _mm512_cvtepu8_epi32(load_rows(tile + Layout::kZero + g * kPanelRows));
@@ -257,52 +326,58 @@ struct ZeroUnitScales {
   __m512 scale(int g) const { return _mm512_loadu_ps(tile + Layout::kScale + 4 * kPanelRows * g); }
 
   template <int T, class Codes>
-  void add_product(const Codes& codes, const std::byte* x, float (*y)[kPanelRows]) const {
+  void add_product(const Codes& codes, int, const std::byte* x, float (*y)[kPanelRows]) const {
     using X = Activations;
     constexpr int kRuns = F.group / 32;
+    __m512 total[T];
+    for (__m512& sum : total) sum = _mm512_setzero_ps();
     for (int g = 0; g < Layout::kGroups; ++g) {
       __m512 products[T];
-      for (int t = 0; t < T; ++t) products[t] = _mm512_setzero_ps();
-      for (int run = 0; run < kRuns; ++run, x += T * X::kTokenBytes) {
+      for (__m512& p : products) p = _mm512_setzero_ps();
+      for (int run = kRuns * g; run < kRuns * (g + 1); ++run) {
         __m512i sum[T];
-        sum_units<kRunUnits, T>(codes, x, kRuns * g + run, 0, sum);
+        for (__m512i& s : sum) s = _mm512_setzero_si512();
+        add_units<kRunUnits, T>(codes, x + 32 * T * run, run, 0, sum);
 #pragma GCC unroll 8
         for (int t = 0; t < T; ++t) {
-          const __m512 x_scale = broadcast_float(x + T * X::kScale + 4 * t);
+          const int at = 4 * (run * T + t);
           const __m512 whole = _mm512_cvtepi32_ps(_mm512_sub_epi32(
-              sum[t], _mm512_madd_epi16(zero[g], broadcast_word(x + T * X::kSums + 4 * t))));
-          products[t] = _mm512_fmadd_ps(whole, x_scale, products[t]);
+              sum[t], _mm512_madd_epi16(zero[g], broadcast_word(x + T * X::kPairs + at))));
+          products[t] =
+              _mm512_fmadd_ps(whole, broadcast_float(x + T * X::kRatio + at), products[t]);
         }
       }
-      for (int t = 0; t < T; ++t)
-        _mm512_storeu_ps(y[t], _mm512_fmadd_ps(products[t], scale(g), _mm512_loadu_ps(y[t])));
+      for (int t = 0; t < T; ++t) total[t] = _mm512_fmadd_ps(products[t], scale(g), total[t]);
     }
+    for (int t = 0; t < T; ++t)
+      _mm512_storeu_ps(y[t], _mm512_fmadd_ps(total[t], broadcast_float(x + T * X::kScale + 4 * t),
+                                             _mm512_loadu_ps(y[t])));
   }
 };
 
-template <PanelForm F>
-struct UnitScales : FlatUnitScales<F> {};
-template <PanelForm F>
-requires(F.zeros) struct UnitScales<F> : ZeroUnitScales<F> {
+/// The scales of a type; `Runs` for types whose runs have one each.
+template <PanelForm F, class Runs>
+struct ScalesOf : ColumnScales<F, Runs> {};
+template <PanelForm F, class Runs>
+requires(kPairedGroups<F>) struct ScalesOf<F, Runs> : ColumnScales<F, PairScales<F>> {
 };
-template <PanelForm F>
-requires(F.nested&& F.group == 32) struct UnitScales<F> : LongGroupScales<F> {
-};
-template <PanelForm F>
-requires(F.nested&& F.group == 16) struct UnitScales<F> : ShortGroupScales<F> {
+template <PanelForm F, class Runs>
+requires(F.zeros) struct ScalesOf<F, Runs> : ZeroUnitScales<F> {
 };
 
 struct PanelsVnni {
   static constexpr int kWidest = 8;
   template <PanelForm F>
-  using Scales = UnitScales<F>;
+  using Few = ScalesOf<F, FewScales<F>>;
+  template <PanelForm F>
+  using Many = ScalesOf<F, ManyScales<F>>;
   template <PanelForm F>
   using Packed = PackedUnits<F>;
   using Unpacked = UnpackedUnits;
   template <PanelForm F>
-  static void unpack_codes(const std::byte* tile, std::uint8_t* code) {
-    const PackedUnits<F> packed{tile};
-    for (int run = 0; run < PanelLayout<F>::kUnits / kRunUnits; ++run)
+  static void unpack_codes(const std::byte* tiles, int n_tiles, std::uint8_t* code) {
+    const PackedUnits<F> packed{tiles};
+    for (int run = 0; run < n_tiles * PanelLayout<F>::kTileRuns; ++run)
 #pragma GCC unroll 8
       for (int k = 0; k < kRunUnits; ++k, code += kUnitBytes)
         _mm512_storeu_si512(code, packed.unit(run, k));
