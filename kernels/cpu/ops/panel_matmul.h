@@ -43,8 +43,10 @@ inline void multiply_few(const PanelMatmulArgs& a) {
     const std::byte* x = a.x;
     for (int i = 0; i < n_tiles; i += Layout::kTogether, x += T * Activations::kTokenBytes) {
       const int n = n_tiles - i < Layout::kTogether ? n_tiles - i : Layout::kTogether;
-      for (int line = 0; line < n * Layout::kBytes; line += 64)
-        __builtin_prefetch(tile + kAhead * Layout::kBytes + line);
+      for (int j = 0; j < n; ++j)
+#pragma GCC unroll 64
+        for (int line = 0; line < Layout::kBytes; line += 64)
+          __builtin_prefetch(tile + (kAhead + j) * Layout::kBytes + line);
       typename Set::template Few<F> scales;
       scales.unpack(tile, n);
       scales.template add_product<T>(typename Set::template Packed<F>{tile}, n, x, y);

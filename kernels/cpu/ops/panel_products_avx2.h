@@ -202,14 +202,43 @@ inline void sum_flat_run(const Codes& codes, const std::byte* x, int run, __m256
   }
 }
 
-/// Scales of the runs of flat tiles, and lows.
-struct FlatScales {
-  alignas(32) float scale[8][kPanelRows], low[8][kPanelRows];
+/// Scales of flat tiles, and lows, where they are: for few tokens.
+template <PanelForm F>
+struct StoredScales {
+  using Layout = PanelLayout<F>;
+  const std::byte* tiles;
+
+  void unpack(const std::byte* from, int) { tiles = from; }
+  /// Of 8 rows of a run.
+  __m256 scale(int run, int half) const { return at(Layout::kScale, run, half); }
+  __m256 low(int run, int half) const { return at(Layout::kMin, run, half); }
+
+ private:
+  __m256 at(int from, int run, int half) const {
+    return _mm256_cvtph_ps(load_rows(tiles + run / 2 * Layout::kBytes + from +
+                                     2 * kPanelRows * (run % 2) + kPanelRows * half));
+  }
+};
+/// The same in binary32: for many, where there are no registers for them.
+template <PanelForm F>
+struct WideScales {
+  alignas(32) float scales[8][kPanelRows], lows[8][kPanelRows];
+
+  void unpack(const std::byte* tiles, int n_runs) {
+    const StoredScales<F> stored{tiles};
+    for (int run = 0; run < n_runs; ++run)
+      for (int half = 0; half < 2; ++half) {
+        _mm256_store_ps(scales[run] + 8 * half, stored.scale(run, half));
+        if constexpr (F.mins) _mm256_store_ps(lows[run] + 8 * half, stored.low(run, half));
+      }
+  }
+  __m256 scale(int run, int half) const { return _mm256_load_ps(scales[run] + 8 * half); }
+  __m256 low(int run, int half) const { return _mm256_load_ps(lows[run] + 8 * half); }
 };
 
 /// products += what the lows of flat tiles give.
-template <int T>
-inline void add_lows(const FlatScales& scales, int n_runs, const std::byte* x,
+template <int T, class Scales>
+inline void add_lows(const Scales& scales, int n_runs, const std::byte* x,
                      __m256 (&products)[T][2]) {
   using X = Activations;
   const __m256 unit = _mm256_set1_ps(1 / X::kRunSumUnits);
@@ -220,7 +249,7 @@ inline void add_lows(const FlatScales& scales, int n_runs, const std::byte* x,
       __builtin_memcpy(&number, x + T * X::kRunSums + 4 * (run / 2 * T + t) + 2 * (run % 2), 2);
       const __m256 sum = _mm256_set1_ps(static_cast<float>(number));
       for (int half = 0; half < 2; ++half)
-        lows[half] = _mm256_fmadd_ps(_mm256_load_ps(scales.low[run] + 8 * half), sum, lows[half]);
+        lows[half] = _mm256_fmadd_ps(scales.low(run, half), sum, lows[half]);
     }
     for (int half = 0; half < 2; ++half)
       products[t][half] = _mm256_fmadd_ps(lows[half], unit, products[t][half]);
@@ -228,8 +257,8 @@ inline void add_lows(const FlatScales& scales, int n_runs, const std::byte* x,
 }
 
 /// y[t][rows] += n_runs runs of flat tiles.
-template <PanelForm F, int T, class Codes>
-inline void add_flat(const Codes& codes, const FlatScales& scales, int n_runs, const std::byte* x,
+template <PanelForm F, int T, class Codes, class Scales>
+inline void add_flat(const Codes& codes, const Scales& scales, int n_runs, const std::byte* x,
                      float (*y)[kPanelRows]) {
   using X = Activations;
   __m256 products[T][2];
@@ -246,7 +275,7 @@ inline void add_flat(const Codes& codes, const FlatScales& scales, int n_runs, c
                                              _mm256_set1_epi16(F.low_bits == 8 ? 0 : F.zero));
       for (int half = 0; half < 2; ++half) {
         total[t][half] = _mm256_sub_epi32(total[t][half], zero);
-        factor[t][half] = _mm256_mul_ps(_mm256_load_ps(scales.scale[run] + 8 * half), ratio);
+        factor[t][half] = _mm256_mul_ps(scales.scale(run, half), ratio);
       }
     }
     add_sums<T>(total, factor, products);
@@ -290,17 +319,13 @@ inline void add_zeros(const Codes& codes, const ZeroScales<F>& scales, const std
   add_to<T>(y, sums, x);
 }
 
-/// The scales of 256 columns, ready for products.
-template <PanelForm F>
+/// The scales of 256 columns, ready for products; `Flat` for flat types.
+template <PanelForm F, class Flat>
 struct ColumnScalesAvx2 {
   using Layout = PanelLayout<F>;
-  FlatScales value;
+  Flat value;
   void unpack(const std::byte* tiles, int n_tiles) {
-    for (int run = 0; run < n_tiles * Layout::kTileRuns; ++run) {
-      const std::byte* const at = tiles + run / 2 * Layout::kBytes + 2 * kPanelRows * (run % 2);
-      load_half_rows(at + Layout::kScale, value.scale[run]);
-      if constexpr (F.mins) load_half_rows(at + Layout::kMin, value.low[run]);
-    }
+    value.unpack(tiles, n_tiles * Layout::kTileRuns);
   }
   template <int T, class Codes>
   void add_product(const Codes& codes, int n_tiles, const std::byte* x,
@@ -308,8 +333,8 @@ struct ColumnScalesAvx2 {
     add_flat<F, T>(codes, value, n_tiles * Layout::kTileRuns, x, y);
   }
 };
-template <PanelForm F>
-requires(F.nested) struct ColumnScalesAvx2<F> {
+template <PanelForm F, class Flat>
+requires(F.nested) struct ColumnScalesAvx2<F, Flat> {
   NestedScales value;
   void unpack(const std::byte* tile, int) { unpack_scales<F>(tile, value); }
   template <int T, class Codes>
@@ -318,8 +343,8 @@ requires(F.nested) struct ColumnScalesAvx2<F> {
   }
 };
 
-template <PanelForm F>
-requires(F.zeros) struct ColumnScalesAvx2<F> {
+template <PanelForm F, class Flat>
+requires(F.zeros) struct ColumnScalesAvx2<F, Flat> {
   ZeroScales<F> value;
   void unpack(const std::byte* tile, int) { value.unpack(tile); }
   template <int T, class Codes>
@@ -331,9 +356,9 @@ requires(F.zeros) struct ColumnScalesAvx2<F> {
 struct PanelsAvx2 {
   static constexpr int kWidest = 4;
   template <PanelForm F>
-  using Few = ColumnScalesAvx2<F>;
+  using Few = ColumnScalesAvx2<F, StoredScales<F>>;
   template <PanelForm F>
-  using Many = ColumnScalesAvx2<F>;
+  using Many = ColumnScalesAvx2<F, WideScales<F>>;
   template <PanelForm F>
   using Packed = PackedCodes<F>;
   using Unpacked = UnpackedCodes;

@@ -191,17 +191,15 @@ struct NoMinimums {
   void add(const std::byte*, int, __m512 (&)[T]) const {}
 };
 
-/// Scales for few tokens: multiplied with the ratio of each run.
+/// Scales for few tokens: read where they are, multiplied with the ratio of each run.
 template <PanelForm F>
 struct FewScales {
-  __m512 scale[8];
+  const std::byte* tiles;
 
-  void unpack(const std::byte* tiles, int n_runs) {
-    for (int run = 0; run < n_runs; ++run) scale[run] = run_scale<F>(tiles, run);
-  }
+  void unpack(const std::byte* from, int) { tiles = from; }
   template <int T>
   __m512 times_ratio(const std::byte* x, int run, int t) const {
-    return _mm512_mul_ps(scale[run],
+    return _mm512_mul_ps(run_scale<F>(tiles, run),
                          broadcast_float(x + T * Activations::kRatio + 4 * (run * T + t)));
   }
 };
