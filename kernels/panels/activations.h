@@ -35,11 +35,13 @@ struct Activations {
   static constexpr float kRunSumUnits = 8, kHalfSumUnits = 16;
 };
 
+/// Bits of a float below those that a ratio has, and the least ratio.
+inline constexpr std::uint32_t kBelowRatio = (1u << 21) - 1, kLeastRatio = 107u << 23;
+
 /// What a run's largest magnitude is of the block's, as bits of a float, to the bits of its ratio.
 constexpr std::uint32_t ratio_bits(std::uint32_t quotient) {
-  constexpr std::uint32_t kBelow = (1u << 21) - 1, kLeast = 107u << 23;
-  const std::uint32_t up = (quotient + kBelow) & ~kBelow;
-  return up < kLeast ? kLeast : up;
+  const std::uint32_t up = (quotient + kBelowRatio) & ~kBelowRatio;
+  return up < kLeastRatio ? kLeastRatio : up;
 }
 constexpr std::uint32_t ratio_step(std::uint32_t ratio) {
   return (127u << 23) - (ratio & 0xff800000u);

@@ -92,7 +92,7 @@ struct PlainGroup {
   int min() const {
     return Layout::kSeparateMins ? byte(Layout::kGroupMin) : byte(Layout::kGroupScale) >> 4;
   }
-  /// Sum of code * x over the columns from `first` of the group on.
+  /// Sum of code * x over n columns from `first` of the group on; it begins at x's `group_column`.
   int dot(const PlainActivations& x, int first, int n, int group_column) const {
     int sum = 0;
     for (int c = first; c < first + n; ++c)

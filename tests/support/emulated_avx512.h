@@ -78,9 +78,6 @@ inline __m512 _mm512_setzero_ps() {
 inline __m512i _mm512_set1_epi8(char x) {
   return emulate<std::int8_t>([x](int) { return x; });
 }
-inline __m512i _mm512_set1_epi16(short x) {
-  return emulate<std::int16_t>([x](int) { return x; });
-}
 inline __m512i _mm512_set1_epi32(int x) {
   return emulate<std::int32_t>([x](int) { return x; });
 }
@@ -141,14 +138,6 @@ inline __m512i _mm512_maskz_sub_epi32(__mmask16 mask, __m512i a, __m512i b) {
   return emulate<std::int32_t>(
       [&](int i) { return (mask >> i & 1) != 0 ? difference.lane[i] : 0; });
 }
-inline __m512i _mm512_mullo_epi32(__m512i a, __m512i b) {
-  const Words x(a), y(b);
-  return emulate<std::int32_t>([&](int i) { return x.lane[i] * y.lane[i]; });
-}
-inline __m512i _mm512_mullo_epi16(__m512i a, __m512i b) {
-  const Halves x(a), y(b);
-  return emulate<std::int16_t>([&](int i) { return x.lane[i] * y.lane[i]; });
-}
 inline __m512i _mm512_madd_epi16(__m512i a, __m512i b) {
   const Halves x(a), y(b);
   return emulate<std::int32_t>(
@@ -170,9 +159,6 @@ inline __m512i _mm512_dpwssd_epi32(__m512i sum, __m512i a, __m512i b) {
   return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
 }
 
-inline __m512i _mm512_cvtepi8_epi16(__m256i v) {
-  return emulate<std::int16_t>([&](int i) { return emulated_lane<std::int8_t>(v, i); });
-}
 inline __m512i _mm512_cvtepu8_epi16(__m256i v) {
   return emulate<std::int16_t>([&](int i) { return emulated_lane<std::uint8_t>(v, i); });
 }

@@ -35,7 +35,7 @@ inline __m256 peaks_of_runs(const float* x) {
 
 /// ratio_bits() of eight quotients.
 inline __m256 ratios_of(__m256 quotients) {
-  const __m256i below = _mm256_set1_epi32((1 << 21) - 1), least = _mm256_set1_epi32(107 << 23);
+  const __m256i below = _mm256_set1_epi32(kBelowRatio), least = _mm256_set1_epi32(kLeastRatio);
   const __m256i up =
       _mm256_andnot_si256(below, _mm256_add_epi32(_mm256_castps_si256(quotients), below));
   return _mm256_castsi256_ps(_mm256_max_epu32(up, least));
