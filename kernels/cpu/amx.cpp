@@ -22,8 +22,7 @@ void peak_of_tiles(int rounds) noexcept {
 
 consteval KernelTable make_table() {
   KernelTable table{.name = "amx"};
-  table.panels.many = tile_products_of<TilesAmx>();
-  table.panels.many_tokens = kManyTokens;
+  table.panels.tiles = tile_products_of<TilesAmx>(kManyTokens);
   table.pair_peak = {peak_of_tiles, 4 * 2 * kTileSide * kTileSide * kStepColumns};
   return table;
 }

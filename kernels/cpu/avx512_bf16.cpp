@@ -16,8 +16,7 @@ void peak_of_pairs(int rounds) noexcept {
 
 consteval KernelTable make_table() {
   KernelTable table{.name = "avx512_bf16"};
-  table.panels.many = tile_products_of<TilesBf16, true>();
-  table.panels.many_tokens = kTileSide;
+  table.panels.tiles = tile_products_of<TilesBf16, true>(kTileSide);
   // A cache of binary32 was asked for because of its precision.
   table.attention[index_of(DType::F16)] = attention_pairs<BlockF16>;
   table.attention[index_of(DType::Q8_0)] = attention_pairs<BlockQ8_0>;

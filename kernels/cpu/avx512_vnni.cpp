@@ -4,6 +4,7 @@
 #include "kernels/cpu/ops/panel_matmul.h"
 #include "kernels/cpu/ops/panel_products_vnni.h"
 #include "kernels/cpu/ops/peak_loops.h"
+#include "kernels/cpu/ops/requantized_vnni.h"
 
 namespace lq::kernels {
 namespace {
@@ -16,6 +17,7 @@ void peak_of_codes_vnni(int rounds) noexcept {
 consteval KernelTable make_table() {
   KernelTable table{.name = "avx512_vnni"};
   table.panels = panel_kernels_of<PanelsVnni, Floats16>();
+  table.panels.requantized = requantized_products<MultiplyRequantizedVnni>(requantize_avx2);
   table.code_peak = {peak_of_codes_vnni, kPeakChains * 2 * 64};
   return table;
 }

@@ -28,11 +28,9 @@ void fill(Slot& slot, Slot below) {
 }
 
 void fill_panels(PanelKernels& panels, const PanelKernels& below) {
-  if (panels.few.widest_tile == 0) panels.few = below.few;
-  if (panels.many_tokens == 0) {
-    panels.many = below.many;
-    panels.many_tokens = below.many_tokens;
-  }
+  for (PanelProducts PanelKernels::*const way :
+       {&PanelKernels::few, &PanelKernels::requantized, &PanelKernels::tiles})
+    if ((panels.*way).widest_tile == 0) panels.*way = below.*way;
   for (int i = 0; i < kDTypeCount; ++i) fill(panels.encode[i], below.encode[i]);
 }
 

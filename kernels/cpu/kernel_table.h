@@ -78,7 +78,7 @@ struct KernelTable {
   const char* name;                   ///< for LQ_CPU_ISA and reports, e.g. "avx2"
   MatmulFn matmul[kDTypeCount] = {};  ///< null for types without a codec
   PanelKernels panels;                ///< products of 8-bit activations with integer codes
-  /// Of panels.few.multiply, of products in binary32, and of panels.many.
+  /// Of products of codes, of products in binary32, and of panels.tiles.
   PeakLoop code_peak, float_peak, pair_peak;
   /// DTypeTraits::encode with the same bytes, for every row of finite values.
   EncodeFn encode[kDTypeCount] = {};

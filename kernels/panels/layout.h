@@ -21,6 +21,7 @@
 namespace lq::kernels {
 
 inline constexpr int kUnitBytes = 64;
+inline constexpr int kRunUnits = 8;  ///< a run is 32 columns
 
 template <class Block>
 concept HasPanel = requires {

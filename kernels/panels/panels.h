@@ -39,7 +39,8 @@ struct FloatMatmulArgs {
 
 /// One way to multiply. Filled as a whole: its parts agree on the form of activations.
 struct PanelProducts {
-  int widest_tile = 0;  ///< tokens; 0: this way is not there
+  int widest_tile = 0;   ///< tokens; 0: this way is not there
+  int least_tokens = 0;  ///< fewer are better off with another way
   /// For each token of a tile.
   std::size_t (*activation_bytes)(int cols) noexcept = nullptr;
   void (*quantize)(const QuantizeArgs&) noexcept = nullptr;
@@ -53,17 +54,19 @@ struct PanelKernels {
   /// binary32, those of 256 columns scaled and added to y, all in order (plain_panels.h): the bits
   /// of y are the same in every instruction set, for every number of tokens.
   PanelProducts few;
-  /// For many_tokens and more (0: never), for some types: weights and activations are rounded to
-  /// bfloat16.
-  PanelProducts many;
-  int many_tokens = 0;
+  /// Many tokens, some types: weights become codes of 8 bits with one scale for 256 columns
+  /// (requantized.h), and their sums leave integers once for 256 columns.
+  PanelProducts requantized;
+  /// Many tokens, some types: weights and activations are rounded to bfloat16.
+  PanelProducts tiles;
   /// One panel, whose memory is zero before, of n_rows (at most 16) stored rows.
   void (*encode[kDTypeCount])(const std::byte* rows, std::size_t row_bytes, int n_rows, int cols,
                               std::byte* panel) noexcept = {};
 
   const PanelProducts& products(DType type, int n_tokens) const {
-    const bool use_many = many_tokens > 0 && n_tokens >= many_tokens;
-    return use_many && many.multiply[index_of(type)] ? many : few;
+    for (const PanelProducts* way : {&tiles, &requantized})
+      if (way->multiply[index_of(type)] && n_tokens >= way->least_tokens) return *way;
+    return few;
   }
 };
 

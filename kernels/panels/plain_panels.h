@@ -45,6 +45,42 @@ inline T panel_load(const std::byte* p, int index) {
   return value;
 }
 
+/// Weight = (code - zero) * step + low.
+struct WeightScale {
+  int zero;
+  float step, low;
+};
+
+/// Of row r in unit u of run `run` (32 columns) of a tile.
+template <PanelForm F>
+inline WeightScale weight_scale(const std::byte* tile, int run, int u, int r) {
+  using Layout = PanelLayout<F>;
+  WeightScale result{};
+  if constexpr (F.nested) {
+    const int g = (8 * run + u) / Layout::kGroupUnits;
+    const auto byte = static_cast<std::uint8_t>(tile[Layout::kGroupScale + g * kPanelRows + r]);
+    const int scale = F.nibble_scales   ? byte & 15
+                      : F.signed_scales ? static_cast<std::int8_t>(byte)
+                                        : byte;
+    int min = byte >> 4;
+    if constexpr (Layout::kSeparateMins)
+      min = static_cast<std::uint8_t>(tile[Layout::kGroupMin + g * kPanelRows + r]);
+    result.step = panel_half(tile + Layout::kScale + 2 * r) * static_cast<float>(scale);
+    if constexpr (F.mins)
+      result.low = -panel_half(tile + Layout::kMin + 2 * r) * static_cast<float>(min);
+  } else if constexpr (F.zeros) {
+    const int at = kPanelRows * ((8 * run + u) / Layout::kGroupUnits) + r;
+    result.step = panel_load<float>(tile + Layout::kScale, at);
+    result.zero = panel_load<std::uint8_t>(tile + Layout::kZero, at);
+  } else {
+    const int at = 2 * (kPanelRows * run + r);
+    result.step = panel_half(tile + Layout::kScale + at);
+    if constexpr (F.mins) result.low = panel_half(tile + Layout::kMin + at);
+  }
+  if constexpr (!F.mins && !F.zeros) result.low = -static_cast<float>(F.zero) * result.step;
+  return result;
+}
+
 /// Token t of a block of activations.
 struct PlainActivations {
   using X = Activations;

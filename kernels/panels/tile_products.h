@@ -344,8 +344,9 @@ consteval void add_tile_type(PanelProducts& products, DType type) {
 }
 
 template <class Tiles, bool kHalves = false>
-consteval PanelProducts tile_products_of() {
+consteval PanelProducts tile_products_of(int least_tokens = kTileSide) {
   PanelProducts products{.widest_tile = kWidestMatrix,
+                         .least_tokens = least_tokens,
                          .activation_bytes = tile_activation_bytes,
                          .quantize = quantize_tiles<Tiles>};
 #define LQ_DTYPE(id, name, Block, gguf_id, max_rmse) \

@@ -15,10 +15,13 @@ CpuProducts::CpuProducts(ThreadPool& pool, const kernels::KernelTable& table)
       table_(table),
       own_(size_of(pool.threads())),
       prepared_(size_of(pool.threads())),
-      ways_{{&table.panels.few}, {&table.panels.many}} {}
+      ways_{{&table.panels.few}, {&table.panels.requantized}, {&table.panels.tiles}} {}
 
 int CpuProducts::way_of(const WeightView& weight) const {
-  return &table_.panels.products(weight.type, input_.x.rows) == ways_[0].products ? 0 : 1;
+  const kernels::PanelProducts* const wanted = &table_.panels.products(weight.type, input_.x.rows);
+  int way = 0;
+  while (ways_[way].products != wanted) ++way;
+  return way;
 }
 
 void CpuProducts::reserve(Scratch& scratch, int n_tokens) const {
@@ -125,9 +128,9 @@ void CpuProducts::enter(int worker) {
     float* const normed = worker == 0 ? input_.normed.data : scratch.normed.data();
     x = prepare(0, input_.x.rows, normed, scratch, worker);
   }
-  prepared_[size_of(worker)] = {.x = x,
-                                .x_stride = size_of(input_.x.cols),
-                                .tiles = {scratch.tile_bytes(0), scratch.tile_bytes(1)}};
+  Prepared& prepared = prepared_[size_of(worker)];
+  prepared = {.x = x, .x_stride = size_of(input_.x.cols)};
+  for (int way = 0; way < kWays; ++way) prepared.tiles[way] = scratch.tile_bytes(way);
 }
 
 void CpuProducts::multiply(const Product& product, RowRange rows, int worker) const {

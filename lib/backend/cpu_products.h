@@ -52,7 +52,7 @@ class CpuProducts {
 
  private:
   static constexpr int kUnit = 16;  ///< rows that are not divided
-  static constexpr int kWays = 2;   ///< of PanelKernels: few, many
+  static constexpr int kWays = 3;   ///< of PanelKernels
   /// Whose weights a job has, and tokens of a tile.
   struct Way {
     const kernels::PanelProducts* products;

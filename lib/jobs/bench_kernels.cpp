@@ -161,7 +161,7 @@ void multiply_panels(const KernelTable& table, const Operands& in, int n_tokens,
                                    .y_stride = kRows});
 }
 
-/// Products in bfloat16 are off by the rounding of both operands.
+/// Products of many tokens may be off by another rounding of both operands, to bfloat16 or 8 bits.
 bool rounded_products_hold(const Operands& in, int n_tokens, const Results& out) {
   for (std::size_t t = 0; t < static_cast<std::size_t>(n_tokens); ++t)
     for (std::size_t r = 0; r < kRows; ++r) {
@@ -309,7 +309,7 @@ const kernels::PeakLoop& peak_loop(const Operation& operation, const KernelTable
   if (operation.tokens == 0) return kNone;
   if (!operation.of_panels) return table.float_peak;
   const kernels::PanelProducts& way = table.panels.products(type, operation.tokens);
-  if (&way == &table.panels.many) return table.pair_peak;
+  if (&way == &table.panels.tiles) return table.pair_peak;
   return way.multiply[index_of(type)] ? table.code_peak : table.float_peak;
 }
 

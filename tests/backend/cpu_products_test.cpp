@@ -10,8 +10,8 @@ using lq::DType;
 
 TEST_CASE("products take the way of the set for their number of tokens, whatever the threads") {
   lq::kernels::KernelTable table = *lq::kernels::kernel_table("generic");
-  table.panels.many = kPlainTiles;
-  table.panels.many_tokens = 20;
+  table.panels.tiles = kPlainTiles;
+  table.panels.tiles.least_tokens = 20;
   constexpr int kCols = 288, kRows = 83;
   const StoredMatrix w(DType::Q4_0, kRows, kCols, 1);
   const auto panels = panels_of(table.panels, w);
@@ -47,9 +47,9 @@ TEST_CASE("products take the way of the set for their number of tokens, whatever
 
 TEST_CASE("one job may need activations in the forms of both ways") {
   lq::kernels::KernelTable table = *lq::kernels::kernel_table("generic");
-  table.panels.many = kPlainTiles;
-  table.panels.many.multiply[lq::index_of(DType::Q4_0)] = nullptr;
-  table.panels.many_tokens = 20;
+  table.panels.tiles = kPlainTiles;
+  table.panels.tiles.multiply[lq::index_of(DType::Q4_0)] = nullptr;
+  table.panels.tiles.least_tokens = 20;
   constexpr int kCols = 288, kRows = 83, kTokens = 37;
   const std::vector<float> x = normal_values(std::size_t{kTokens} * kCols, 3);
   for (const int threads : {1, 3}) {
@@ -72,7 +72,7 @@ TEST_CASE("one job may need activations in the forms of both ways") {
     for (std::size_t i = 0; i < 3; ++i) {
       CAPTURE(i);
       const auto& way = table.panels.products(kTypes[i], kTokens);
-      CHECK((&way == &table.panels.many) == (kTypes[i] == DType::BF16));
+      CHECK((&way == &table.panels.tiles) == (kTypes[i] == DType::BF16));
       const auto expected = multiply_panels_of(way, StoredMatrix(kTypes[i], kRows, kCols, 1),
                                                panels[i], x, kTokens, 0, 6);
       int differ = 0;

@@ -23,8 +23,9 @@ using namespace lq::test;
 const std::string kTestdata = lq::test::testdata("");
 constexpr const char* kToys[] = {"llama3", "mistral", "qwen3", "smollm3"};
 constexpr double kBound = 2e-4;  ///< of a logit, with binary32 weights, sums and cache
-/// With 8-bit activations: of a logit, and the mean KL divergence from binary32 ones.
-constexpr double kRoundedBound = 0.5, kRoundedDivergence = 1e-3;
+/// With 8-bit activations, and weights of fewer bits as 8-bit ones: of a logit, and the mean KL
+/// divergence from binary32 ones. A model in Q2_K is 0.3 from its original, and unsure.
+constexpr double kRoundedBound = 0.8, kRoundedDivergence = 1e-3, kRoundedDivergenceQ2K = 3e-3;
 /// The text may differ where two logits are closer than this.
 constexpr double kMargin = 1e-3;
 
@@ -155,7 +156,7 @@ double largest_difference(std::span<const float> a, std::span<const float> b) {
 }
 
 /// Whether the best set here rounds what many tokens are multiplied with to bfloat16.
-bool rounds_many() { return kernels::kernel_table("")->panels.many_tokens > 0; }
+bool rounds_many() { return kernels::kernel_table("")->panels.tiles.widest_tile > 0; }
 constexpr double kBfloatBound = 0.1;  ///< of a logit; Q8_0's products change one by 0.3
 
 }  // namespace
@@ -345,7 +346,7 @@ TEST_CASE("a model of any type gives the logits of what its weights decode to") 
   CHECK(types >= 13);
 }
 
-TEST_CASE("activations of 8 bits change what a model says by little, in every set alike") {
+TEST_CASE("operands of 8 bits change what a model says by little, in every set") {
   const LoadedModel original("lq-demo", DType::F32, 2);
   const std::vector<TokenId> ids =
       read_golden("models/reference.json")["first_8_chunks"]["first_chunk_ids"];
@@ -373,10 +374,10 @@ TEST_CASE("activations of 8 bits change what a model says by little, in every se
     std::printf("%-6s KL divergence %.2g, perplexity times %.5f, largest change of a logit %.2g\n",
                 facts.name, divergence, ratio, worst);
     CHECK(divergence > 0);
-    CHECK(divergence < kRoundedDivergence);
-    CHECK(std::fabs(ratio - 1) < 0.01);  // of 127 tokens only
+    CHECK(divergence < (type == DType::Q2_K ? kRoundedDivergenceQ2K : kRoundedDivergence));
+    CHECK(std::fabs(ratio - 1) < 0.02);  // of 127 tokens only
     CHECK(worst < kRoundedBound);
-    // Products have the same bits in every set, other operations not: one type shows their effect.
+    // Sets differ in what they round when there are many tokens, and in other operations.
     for (const kernels::KernelSet& set : kernels::kernel_sets())
       if (set.supported && type == DType::Q4_K) {
         double set_worst = 0;

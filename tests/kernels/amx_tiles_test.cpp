@@ -172,12 +172,12 @@ TEST_CASE("AVX-512 expands weights and rounds activations as plain tiles do") {
 TEST_CASE("many tokens in every set that has a way for them: as with plain tiles") {
   int n_sets = 0;
   for_each_panel_set([&](const PanelKernels& kernels) {
-    if (kernels.many_tokens == 0) return;
+    if (kernels.tiles.widest_tile == 0) return;
     ++n_sets;
     int n_types = 0;
     for_each_tile_case([&](const StoredMatrix& w, const std::vector<float>& x, int n_tokens) {
       const PanelProducts& way = kernels.products(w.type, n_tokens);
-      if (&way != &kernels.many) return;
+      if (&way != &kernels.tiles) return;
       ++n_types;
       const auto panels = panels_of(kernels, w);
       const auto y = multiply_panels_of(way, w, panels, x, n_tokens, 0, panels_in(w));

@@ -78,6 +78,9 @@ inline __m512 _mm512_setzero_ps() {
 inline __m512i _mm512_set1_epi8(char x) {
   return emulate<std::int8_t>([x](int) { return x; });
 }
+inline __m512i _mm512_set1_epi16(short x) {
+  return emulate<std::int16_t>([x](int) { return x; });
+}
 inline __m512i _mm512_set1_epi32(int x) {
   return emulate<std::int32_t>([x](int) { return x; });
 }
@@ -97,6 +100,12 @@ inline __m512i _mm512_set_epi32(Lanes... lanes) {
 }
 
 inline __m512i _mm512_and_si512(__m512i a, __m512i b) { return a & b; }
+inline __m512i _mm512_andnot_si512(__m512i a, __m512i b) { return ~a & b; }
+/// The second where the mask has a bit.
+inline __m512i _mm512_mask_blend_epi8(__mmask64 mask, __m512i a, __m512i b) {
+  const EmulatedLanes<std::uint8_t> x(a), y(b);
+  return emulate<std::uint8_t>([&](int i) { return (mask >> i & 1) != 0 ? y.lane[i] : x.lane[i]; });
+}
 inline __m512i _mm512_or_si512(__m512i a, __m512i b) { return a | b; }
 inline __m512 _mm512_xor_ps(__m512 a, __m512 b) {
   const UnsignedWords x(a), y(b);
@@ -137,6 +146,18 @@ inline __m512i _mm512_maskz_sub_epi32(__mmask16 mask, __m512i a, __m512i b) {
   const Words difference(_mm512_sub_epi32(a, b));
   return emulate<std::int32_t>(
       [&](int i) { return (mask >> i & 1) != 0 ? difference.lane[i] : 0; });
+}
+inline __m512i _mm512_sllv_epi32(__m512i v, __m512i counts) {
+  const UnsignedWords x(v), n(counts);
+  return emulate<std::uint32_t>([&](int i) { return n.lane[i] < 32 ? x.lane[i] << n.lane[i] : 0; });
+}
+inline __m512i _mm512_add_epi16(__m512i a, __m512i b) {
+  const EmulatedLanes<std::uint16_t> x(a), y(b);
+  return emulate<std::uint16_t>([&](int i) { return x.lane[i] + y.lane[i]; });
+}
+inline __m512i _mm512_mullo_epi16(__m512i a, __m512i b) {
+  const EmulatedLanes<std::uint16_t> x(a), y(b);
+  return emulate<std::uint16_t>([&](int i) { return unsigned{x.lane[i]} * y.lane[i]; });
 }
 inline __m512i _mm512_madd_epi16(__m512i a, __m512i b) {
   const Halves x(a), y(b);
@@ -186,6 +207,20 @@ inline __mmask16 _mm512_test_epi32_mask(__m512i a, __m512i b) {
     if ((x.lane[i] & y.lane[i]) != 0) mask |= 1u << i;
   return static_cast<__mmask16>(mask);
 }
+/// To the nearest, ties to even; INT32_MIN when the result does not fit, and for NaN.
+inline __m512i _mm512_cvtps_epi32(__m512 v) {
+  const EmulatedFloats x(v);
+  return emulate<std::int32_t>([&](int i) {
+    return fabsf(x.lane[i]) < 0x1p31f ? static_cast<std::int32_t>(nearbyintf(x.lane[i]))
+                                      : INT32_MIN;
+  });
+}
+/// The second where one is not a number.
+inline __m512 _mm512_max_ps(__m512 a, __m512 b) {
+  const EmulatedFloats x(a), y(b);
+  return emulate_floats([&](int i) { return x.lane[i] > y.lane[i] ? x.lane[i] : y.lane[i]; });
+}
+inline __m512 _mm512_div_ps(__m512 a, __m512 b) { return a / b; }
 inline __m512 _mm512_sub_ps(__m512 a, __m512 b) { return a - b; }
 inline __m512 _mm512_mul_ps(__m512 a, __m512 b) { return a * b; }
 inline __m512 _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c) {

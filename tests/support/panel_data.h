@@ -128,6 +128,7 @@ void for_each_panel_set(const Check& check) {
   emulated.few.widest_tile = kEmulatedVnni.widest_tile;
   std::copy(std::begin(kEmulatedVnni.multiply), std::end(kEmulatedVnni.multiply),
             emulated.few.multiply);
+  emulated.requantized = kEmulatedRequantized;
   check(emulated);
 }
 

@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/ops/expand_avx512.h"
 #include "kernels/cpu/ops/panel_matmul.h"
+#include "kernels/cpu/ops/requantized_vnni.h"
 #include "tests/support/panel_tiles.h"
 
 namespace lq::test {
@@ -40,6 +41,8 @@ consteval kernels::PanelProducts vnni_products() {
 }  // namespace
 
 extern constinit const kernels::PanelProducts kEmulatedVnni = vnni_products();
+extern constinit const kernels::PanelProducts kEmulatedRequantized =
+    kernels::requantized_products<kernels::MultiplyRequantizedVnni>(kernels::requantize_avx2);
 extern constinit const kernels::PanelProducts kEmulatedExpansion =
     kernels::tile_products_of<EmulatedTiles>();
 

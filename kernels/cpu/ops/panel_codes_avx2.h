@@ -21,8 +21,6 @@ inline __m256i bits_of_bytes(__m256i v, int from) {
   return _mm256_and_si256(v, mask);
 }
 
-constexpr int kRunUnits = 8;  ///< a run is 32 columns: in it, the place of a unit is a constant
-
 /// The codes of 256 columns as they are stored.
 template <PanelForm F>
 struct PackedCodes {
@@ -58,14 +56,12 @@ struct UnpackedCodes {
 };
 
 template <PanelForm F>
-inline void unpack_bytes(const std::byte* tiles, int n_tiles, std::uint8_t* code) {
+inline void unpack_bytes(const std::byte* tiles, int run, std::uint8_t* code) {
   const PackedCodes<F> packed{tiles};
-  for (int run = 0; run < n_tiles * PanelLayout<F>::kTileRuns; ++run)
 #pragma GCC unroll 8
-    for (int k = 0; k < kRunUnits; ++k, code += kUnitBytes)
-      for (int half = 0; half < 2; ++half)
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(code + 32 * half),
-                            packed.unit(run, k, half));
+  for (int k = 0; k < kRunUnits; ++k, code += kUnitBytes)
+    for (int half = 0; half < 2; ++half)
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(code + 32 * half), packed.unit(run, k, half));
 }
 
 /// Scales of a nested tile.

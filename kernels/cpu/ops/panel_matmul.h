@@ -5,12 +5,15 @@
 //
 // A set says how tiles are read and multiplied:
 //
+//   X                form of the activations: kTokenBytes of 256 columns
 //   kWidest          tokens of the widest tile of activations: 4, 8
+//   kBlockTokens     whose sums stay in the first cache
+//   kBlockColumns    whose activations stay in the second; a multiple of 256
 //   Few<F>, Many<F>  scales of 256 columns for few and many tokens: unpack(tiles, n_tiles);
 //                    add_product<T>(codes, n_tiles, x, y): y[T][16] += the tiles times x
-//   Packed<F>        codes of 256 columns as they are stored
+//   Packed<F>        codes of 256 columns as they are stored; for few tokens
 //   Unpacked         codes as bytes
-//   unpack_codes<F>  from the first to the second
+//   unpack_run<F>(tiles, run, scales, code)  codes of 32 columns, when scales are unpacked
 //
 // and V of float_products.h how panels of floats are.
 #include "kernels/blocks/all_blocks.h"
@@ -21,10 +24,6 @@
 
 namespace lq::kernels {
 namespace {
-
-constexpr int kBlockTokens = 128;    ///< whose sums stay in the first cache
-constexpr int kBlockColumns = 2048;  ///< whose activations stay in the second
-static_assert(kBlockColumns % Activations::kColumns == 0);
 
 /// All tokens in one tile of T.
 template <class Set, PanelForm F, int T>
@@ -78,22 +77,24 @@ inline void multiply_panel(const PanelMatmulArgs& a, int panel, const Activation
   using Layout = PanelLayout<F>;
   constexpr int T = Set::kWidest;
   const int n_tiles = Layout::tiles(a.cols), end = Layout::tiles(block.end_column);
-  alignas(64) float y[kBlockTokens][kPanelRows];
+  alignas(64) float y[Set::kBlockTokens][kPanelRows];
   alignas(64) std::uint8_t code[256 / 4 * kUnitBytes];
   typename Set::template Many<F> scales;
   const int begin = block.first_column / Layout::kColumns;
   const std::byte* tile =
       a.panels + (static_cast<std::ptrdiff_t>(panel) * n_tiles + begin) * Layout::kBytes;
-  const auto x_tile = static_cast<std::ptrdiff_t>(activation_bytes(a.cols)) * T;
-  const std::byte* x = a.x + block.first / T * x_tile +
-                       static_cast<std::ptrdiff_t>(activation_bytes(block.first_column)) * T;
-  for (int i = begin; i < end; i += Layout::kTogether, x += T * Activations::kTokenBytes) {
+  constexpr std::ptrdiff_t kBlockBytes = T * Set::X::kTokenBytes;
+  const std::ptrdiff_t x_tile = activation_blocks(a.cols) * kBlockBytes;
+  const std::byte* x =
+      a.x + block.first / T * x_tile + activation_blocks(block.first_column) * kBlockBytes;
+  for (int i = begin; i < end; i += Layout::kTogether, x += kBlockBytes) {
     const int n = end - i < Layout::kTogether ? end - i : Layout::kTogether;
     scales.unpack(tile, n);
-    Set::template unpack_codes<F>(tile, n, code);
+    for (int run = 0; run < n * Layout::kTileRuns; ++run)
+      Set::template unpack_run<F>(tile, run, scales, code + kUnitBytes * kRunUnits * run);
     tile += n * Layout::kBytes;
     // What is unpacked next, and the results, come and go while tokens are multiplied.
-    constexpr int kNext = Layout::kTogether * Layout::kBytes, kAtOnce = kNext / kBlockTokens * T;
+    constexpr int kAtOnce = Layout::kTogether * Layout::kBytes / Set::kBlockTokens * T;
     for (int t = 0, next = 0; t < block.n_tokens; t += T) {
       for (int line = 0; line < kAtOnce; line += 64) __builtin_prefetch(tile + next + line);
       next += kAtOnce;
@@ -113,18 +114,25 @@ inline void multiply_few_up_to(const PanelMatmulArgs& a) {
   multiply_few<Set, F, T>(a);
 }
 
-template <class Set, class Block>
-void multiply_panels(const PanelMatmulArgs& a) noexcept {
-  constexpr PanelForm F = Block::kPanel;
-  if (a.n_tokens <= Set::kWidest) return multiply_few_up_to<Set, F, Set::kWidest>(a);
-  for (int first = 0; first < a.n_tokens; first += kBlockTokens) {
-    const int n = a.n_tokens - first < kBlockTokens ? a.n_tokens - first : kBlockTokens;
-    for (int column = 0; column < a.cols; column += kBlockColumns) {
-      const int end = a.cols - column < kBlockColumns ? a.cols : column + kBlockColumns;
+template <class Set, PanelForm F>
+inline void multiply_many(const PanelMatmulArgs& a) {
+  constexpr int kTokens = Set::kBlockTokens, kColumns = Set::kBlockColumns;
+  static_assert(kColumns % Activations::kColumns == 0);
+  for (int first = 0; first < a.n_tokens; first += kTokens) {
+    const int n = a.n_tokens - first < kTokens ? a.n_tokens - first : kTokens;
+    for (int column = 0; column < a.cols; column += kColumns) {
+      const int end = a.cols - column < kColumns ? a.cols : column + kColumns;
       for (int p = a.panel_begin; p < a.panel_end; ++p)
         multiply_panel<Set, F>(a, p, {first, n, column, end});
     }
   }
+}
+
+template <class Set, class Block>
+void multiply_panels(const PanelMatmulArgs& a) noexcept {
+  constexpr PanelForm F = Block::kPanel;
+  if (a.n_tokens <= Set::kWidest) return multiply_few_up_to<Set, F, Set::kWidest>(a);
+  multiply_many<Set, F>(a);
 }
 
 template <class Set, class V, class Block>

@@ -354,7 +354,8 @@ requires(F.zeros) struct ColumnScalesAvx2<F, Flat> {
 };
 
 struct PanelsAvx2 {
-  static constexpr int kWidest = 4;
+  using X = Activations;
+  static constexpr int kWidest = 4, kBlockTokens = 128, kBlockColumns = 2048;
   template <PanelForm F>
   using Few = ColumnScalesAvx2<F, StoredScales<F>>;
   template <PanelForm F>
@@ -363,8 +364,8 @@ struct PanelsAvx2 {
   using Packed = PackedCodes<F>;
   using Unpacked = UnpackedCodes;
   template <PanelForm F>
-  static void unpack_codes(const std::byte* tiles, int n_tiles, std::uint8_t* code) {
-    unpack_bytes<F>(tiles, n_tiles, code);
+  static void unpack_run(const std::byte* tiles, int run, const Many<F>&, std::uint8_t* code) {
+    unpack_bytes<F>(tiles, run, code);
   }
 };
 

@@ -13,8 +13,6 @@
 namespace lq::kernels {
 namespace {
 
-constexpr int kRunUnits = 8;  ///< a run is 32 columns: in it, the place of a unit is a constant
-
 /// Bits [from, from + kCount) of every byte, moved to bit kTo.
 template <int kCount, int kTo>
 inline __m512i bits_of_bytes(__m512i v, int from) {
@@ -364,7 +362,8 @@ requires(F.zeros) struct ScalesOf<F, Runs> : ZeroUnitScales<F> {
 };
 
 struct PanelsVnni {
-  static constexpr int kWidest = 8;
+  using X = Activations;
+  static constexpr int kWidest = 8, kBlockTokens = 128, kBlockColumns = 2048;
   template <PanelForm F>
   using Few = ScalesOf<F, FewScales<F>>;
   template <PanelForm F>
@@ -373,12 +372,11 @@ struct PanelsVnni {
   using Packed = PackedUnits<F>;
   using Unpacked = UnpackedUnits;
   template <PanelForm F>
-  static void unpack_codes(const std::byte* tiles, int n_tiles, std::uint8_t* code) {
+  static void unpack_run(const std::byte* tiles, int run, const Many<F>&, std::uint8_t* code) {
     const PackedUnits<F> packed{tiles};
-    for (int run = 0; run < n_tiles * PanelLayout<F>::kTileRuns; ++run)
 #pragma GCC unroll 8
-      for (int k = 0; k < kRunUnits; ++k, code += kUnitBytes)
-        _mm512_storeu_si512(code, packed.unit(run, k));
+    for (int k = 0; k < kRunUnits; ++k, code += kUnitBytes)
+      _mm512_storeu_si512(code, packed.unit(run, k));
   }
 };
 

@@ -123,11 +123,11 @@ struct TokenBlock {
   }
 };
 
-/// Words 0 .. kCount of T tokens, those of the first at `words`, side by side at `to`: the next
-/// word is `stride` words further.
-template <int T, int kCount = 8>
+/// Words 0 .. kCount of T tokens, those of the first at `words` and kTokenBytes apart, side by side
+/// at `to`: the next word is `stride` words further.
+template <int T, std::size_t kTokenBytes, int kCount = 8>
 inline void put_words(const __m256i& words, std::byte* to, std::size_t stride) {
-  constexpr std::size_t kToken = sizeof(TokenBlock) / sizeof(float);
+  constexpr std::size_t kToken = kTokenBytes / sizeof(float);
   const auto* const from = reinterpret_cast<const float*>(&words);
   if constexpr (T == 8 && kCount == 8) {
     transpose_8(from, kToken, reinterpret_cast<float*>(to), stride);
@@ -141,15 +141,16 @@ inline void put_words(const __m256i& words, std::byte* to, std::size_t stride) {
 template <int T>
 inline void put_block(const TokenBlock (&token)[T], std::byte* block) {
   using X = Activations;
+  constexpr std::size_t kToken = sizeof(TokenBlock);
   for (int run = 0; run < X::kRuns; ++run)
-    put_words<T>(token[0].codes[run], block + 32 * T * run, T);
-  put_words<T>(token[0].pairs, block + T * X::kPairs, T);
+    put_words<T, kToken>(token[0].codes[run], block + 32 * T * run, T);
+  put_words<T, kToken>(token[0].pairs, block + T * X::kPairs, T);
   for (int i = 0; i < 3; ++i)
-    put_words<T>(token[0].negated[i], block + T * (X::kSums + 4 * i), 3 * T);
-  put_words<T>(token[0].ratios, block + T * X::kRatio, T);
-  put_words<T>(token[0].steps, block + T * X::kStep, T);
-  put_words<T, 4>(token[0].run_sums, block + T * X::kRunSums, T);
-  put_words<T>(token[0].half_sums, block + T * X::kHalfSums, T);
+    put_words<T, kToken>(token[0].negated[i], block + T * (X::kSums + 4 * i), 3 * T);
+  put_words<T, kToken>(token[0].ratios, block + T * X::kRatio, T);
+  put_words<T, kToken>(token[0].steps, block + T * X::kStep, T);
+  put_words<T, kToken, 4>(token[0].run_sums, block + T * X::kRunSums, T);
+  put_words<T, kToken>(token[0].half_sums, block + T * X::kHalfSums, T);
   for (int t = 0; t < T; ++t) {
     for (int run = 0; run < X::kRuns; ++run)
       block[T * X::kQuarters + run * T + t] =
