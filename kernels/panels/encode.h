@@ -8,24 +8,30 @@
 namespace lq::kernels {
 namespace {
 
-/// One row's part of a plane: bits [kShift, kShift + kBits) of the codes of n_units units.
+/// Bits [kShift, kShift + kBits) of the codes that a row has in a line.
 template <int kBits, int kShift>
-inline void put_plane(const std::uint8_t* code, int n_units, int row, std::byte* plane) {
+inline void put_line(const std::uint8_t* code, int row, std::byte* line) {
   constexpr int kPer = 8 / kBits;
   constexpr std::uint32_t kMask = 0x01010101u * ((1u << kBits) - 1);
-  for (int line = 0; line < n_units / kPer; ++line) {
-    std::uint32_t word[kPer], packed = 0;
-    memcpy(word, code + 4 * kPer * line, sizeof word);
-    for (int i = 0; i < kPer; ++i) packed |= ((word[i] >> kShift) & kMask) << (kBits * i);
-    memcpy(plane + kUnitBytes * line + 4 * row, &packed, sizeof packed);
-  }
+  std::uint32_t word[kPer], packed = 0;
+  memcpy(word, code, sizeof word);
+  for (int i = 0; i < kPer; ++i) packed |= ((word[i] >> kShift) & kMask) << (kBits * i);
+  memcpy(line + 4 * row, &packed, sizeof packed);
 }
 
+/// One row's codes of a tile.
 template <PanelForm F>
-inline void put_codes(const std::uint8_t* code, int n_units, int row, std::byte* low,
-                      std::byte* high) {
-  put_plane<F.low_bits, 0>(code, n_units, row, low);
-  if constexpr (F.high_bits > 0) put_plane<F.high_bits, F.low_bits>(code, n_units, row, high);
+inline void put_codes(const std::uint8_t* code, int row, std::byte* tile) {
+  using Layout = PanelLayout<F>;
+  std::byte* to = tile + Layout::kCodes;
+  for (int run = 0; run < Layout::kTileRuns; ++run, code += 32, to += Layout::kRunBytes) {
+    for (int i = 0; i < F.low_bits; ++i)
+      put_line<F.low_bits, 0>(code + 32 / F.low_bits * i, row, to + Layout::low_line(i));
+    if constexpr (F.high_bits > 0)
+      for (int i = 0; i < F.high_bits; ++i)
+        put_line<F.high_bits, F.low_bits>(code + 32 / F.high_bits * i, row,
+                                          to + Layout::high_line(i));
+  }
 }
 
 template <class Block>
@@ -43,7 +49,7 @@ inline void put_nested(const Block& block, int row, std::byte* tile) {
     if constexpr (Layout::kSeparateMins)
       tile[Layout::kGroupMin + g * kPanelRows + row] = static_cast<std::byte>(parts.group_min[g]);
   }
-  put_codes<F>(parts.code, Layout::kUnits, row, tile + Layout::kLow, tile + Layout::kHigh);
+  put_codes<F>(parts.code, row, tile);
 }
 
 /// n_blocks: 1 or 2.
@@ -59,7 +65,7 @@ inline void put_flat(const Block* blocks, int n_blocks, int row, std::byte* tile
     memcpy(tile + Layout::kScale + 2 * (kPanelRows * g + row), &parts.scale, 2);
     if constexpr (F.mins) memcpy(tile + Layout::kMin + 2 * (kPanelRows * g + row), &parts.low, 2);
   }
-  put_codes<F>(code, Layout::kUnits, row, tile + Layout::kLow, tile + Layout::kHigh);
+  put_codes<F>(code, row, tile);
 }
 
 /// n_blocks of them: groups of a tile.
@@ -75,7 +81,7 @@ inline void put_zeros(const Block* blocks, int n_blocks, int row, std::byte* til
     memcpy(tile + Layout::kScale + 4 * (kPanelRows * g + row), &parts.scale, 4);
     tile[Layout::kZero + kPanelRows * g + row] = static_cast<std::byte>(parts.zero);
   }
-  put_codes<F>(code, Layout::kUnits, row, tile + Layout::kLow, tile + Layout::kHigh);
+  put_codes<F>(code, row, tile);
 }
 
 /// One panel, whose memory is zero before, of n_rows (at most 16) stored rows of `cols` values.

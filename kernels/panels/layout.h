@@ -6,12 +6,14 @@
 //   nested  scale[16] min[16] (binary16) | group scales [groups][16] | group minimums [groups][16]
 //   flat    scale[2][16] (binary16)      | low[2][16] (binary16; types with mins)
 //   zeros   scale[groups][16] (binary32) | zero[groups][16] (bytes)  | up to a multiple of 64 bytes
-//   all     first plane, second plane: codes in units of 64 bytes
+//   all     codes of the runs of 32 columns, one after the other, in lines of 64 bytes: one of the
+//           second plane, if there is one, then those of the first that have the same units
 //
 // A unit is 4 columns of 16 rows: byte 4 r + j belongs to row r, column 4 u + j: what one
 // multiply-and-add of four neighbouring bytes wants. In a plane of b bits, 8 / b units lie one
-// above the other in 64 bytes, unit u in bits b (u % (8 / b)) of line u / (8 / b). A missing row,
-// and columns that fill up the last tile, have scale 0.
+// above the other in a line, unit u of a run in bits b (u % (8 / b)) of line u / (8 / b). So a
+// tile is read from its start to its end: one stream, which the processor fetches ahead by itself.
+// A missing row, and columns that fill up the last tile, have scale 0.
 #include <cstddef>
 #include <cstdint>
 
@@ -44,18 +46,28 @@ struct PanelLayout {
   static constexpr int kZero = 4 * kPanelRows * kGroups;  ///< zeros
   static constexpr int kZerosEnd =
       (kZero + kPanelRows * kGroups + kUnitBytes - 1) / kUnitBytes * kUnitBytes;
-  static constexpr int kLow = F.nested  ? kGroupMin + (kSeparateMins ? kGroups * kPanelRows : 0)
-                              : F.zeros ? kZerosEnd
-                                        : 4 * kPanelRows * (F.mins ? 2 : 1);
-  static constexpr int kHigh = kLow + kUnits * kUnitBytes * F.low_bits / 8;
-  static constexpr int kBytes = kHigh + kUnits * kUnitBytes * F.high_bits / 8;
+  static constexpr int kCodes = F.nested  ? kGroupMin + (kSeparateMins ? kGroups * kPanelRows : 0)
+                                : F.zeros ? kZerosEnd
+                                          : 4 * kPanelRows * (F.mins ? 2 : 1);
+  static constexpr int kTileRuns = kColumns / 32;  ///< runs are 32 columns
+  static constexpr int kRunBytes = kRunUnits * kUnitBytes * (F.low_bits + F.high_bits) / 8;
+  static constexpr int kBytes = kCodes + kTileRuns * kRunBytes;
   static_assert(kBytes % kUnitBytes == 0, "tiles start at cache lines");
+
+  /// Lines of the planes from the start of a run.
+  static constexpr int low_line(int i) {
+    if (F.high_bits == 0) return kUnitBytes * i;
+    constexpr int kSame = F.high_bits > 0 ? F.low_bits / F.high_bits : 1;
+    return kUnitBytes * (i / kSame * (1 + kSame) + 1 + i % kSame);
+  }
+  static constexpr int high_line(int i) {
+    return kUnitBytes * i * (1 + (F.high_bits > 0 ? F.low_bits / F.high_bits : 0));
+  }
 
   static constexpr int tiles(int cols) { return (cols + kColumns - 1) / kColumns; }
 
   /// Tiles of 256 columns, which a block of activations meets.
   static constexpr int kTogether = 256 / kColumns;
-  static constexpr int kTileRuns = kColumns / 32;  ///< runs are 32 columns
 };
 
 }  // namespace lq::kernels

@@ -19,13 +19,14 @@ template <PanelForm F>
 inline int panel_code(const std::byte* tile, int u, int byte) {
   using Layout = PanelLayout<F>;
   constexpr int kPer = 8 / F.low_bits;
-  const auto* low = reinterpret_cast<const std::uint8_t*>(tile + Layout::kLow);
-  int code =
-      (low[kUnitBytes * (u / kPer) + byte] >> (F.low_bits * (u % kPer))) & ((1 << F.low_bits) - 1);
+  const auto* const run = reinterpret_cast<const std::uint8_t*>(tile + Layout::kCodes +
+                                                                u / kRunUnits * Layout::kRunBytes);
+  u %= kRunUnits;
+  int code = (run[Layout::low_line(u / kPer) + byte] >> (F.low_bits * (u % kPer))) &
+             ((1 << F.low_bits) - 1);
   if constexpr (F.high_bits > 0) {
     constexpr int kHighPer = 8 / F.high_bits;
-    const auto* high = reinterpret_cast<const std::uint8_t*>(tile + Layout::kHigh);
-    code |= ((high[kUnitBytes * (u / kHighPer) + byte] >> (F.high_bits * (u % kHighPer))) &
+    code |= ((run[Layout::high_line(u / kHighPer) + byte] >> (F.high_bits * (u % kHighPer))) &
              ((1 << F.high_bits) - 1))
             << F.low_bits;
   }

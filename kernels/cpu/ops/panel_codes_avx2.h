@@ -29,21 +29,20 @@ struct PackedCodes {
   /// Unit k of a run, rows 8 half .. 8 half + 7.
   __m256i unit(int run, int k, int half) const {
     using Layout = PanelLayout<F>;
-    constexpr int kPer = 8 / F.low_bits, kLines = kRunUnits / kPer;
-    const std::byte* const tile = tiles + run / Layout::kTileRuns * Layout::kBytes;
-    const int in_tile = run % Layout::kTileRuns;
-    const __m256i line =
-        load_unit(tile + Layout::kLow + kUnitBytes * (in_tile * kLines + k / kPer) + 32 * half);
-    if constexpr (F.low_bits == 8) return line;
-    __m256i code = bits_of_bytes<F.low_bits, 0>(line, F.low_bits * (k % kPer));
+    constexpr int kPer = 8 / F.low_bits;
+    const std::byte* const lines = tiles + run / Layout::kTileRuns * Layout::kBytes +
+                                   Layout::kCodes + run % Layout::kTileRuns * Layout::kRunBytes +
+                                   32 * half;
+    __m256i high = _mm256_setzero_si256();
     if constexpr (F.high_bits > 0) {
-      constexpr int kHighPer = 8 / F.high_bits, kHighLines = kRunUnits / kHighPer;
-      const __m256i high = load_unit(
-          tile + Layout::kHigh + kUnitBytes * (in_tile * kHighLines + k / kHighPer) + 32 * half);
-      code = _mm256_or_si256(
-          code, bits_of_bytes<F.high_bits, F.low_bits>(high, F.high_bits * (k % kHighPer)));
+      constexpr int kHighPer = 8 / F.high_bits;
+      const __m256i line = load_unit(lines + Layout::high_line(k / kHighPer));
+      high = bits_of_bytes<F.high_bits, F.low_bits>(line, F.high_bits * (k % kHighPer));
     }
-    return code;
+    const __m256i line = load_unit(lines + Layout::low_line(k / kPer));
+    if constexpr (F.low_bits == 8) return line;
+    const __m256i code = bits_of_bytes<F.low_bits, 0>(line, F.low_bits * (k % kPer));
+    return F.high_bits > 0 ? _mm256_or_si256(code, high) : code;
   }
 };
 

@@ -30,21 +30,19 @@ struct PackedUnits {
   /// Unit k of a run.
   __m512i unit(int run, int k) const {
     using Layout = PanelLayout<F>;
-    constexpr int kPer = 8 / F.low_bits, kLines = kRunUnits / kPer;
-    const std::byte* const tile = tiles + run / Layout::kTileRuns * Layout::kBytes;
-    const int in_tile = run % Layout::kTileRuns;
-    const __m512i line =
-        _mm512_loadu_si512(tile + Layout::kLow + kUnitBytes * (in_tile * kLines + k / kPer));
-    if constexpr (F.low_bits == 8) return line;
-    __m512i code = bits_of_bytes<F.low_bits, 0>(line, F.low_bits * (k % kPer));
+    constexpr int kPer = 8 / F.low_bits;
+    const std::byte* const lines = tiles + run / Layout::kTileRuns * Layout::kBytes +
+                                   Layout::kCodes + run % Layout::kTileRuns * Layout::kRunBytes;
+    __m512i high = _mm512_setzero_si512();
     if constexpr (F.high_bits > 0) {
-      constexpr int kHighPer = 8 / F.high_bits, kHighLines = kRunUnits / kHighPer;
-      const __m512i high = _mm512_loadu_si512(tile + Layout::kHigh +
-                                              kUnitBytes * (in_tile * kHighLines + k / kHighPer));
-      code = _mm512_or_si512(
-          code, bits_of_bytes<F.high_bits, F.low_bits>(high, F.high_bits * (k % kHighPer)));
+      constexpr int kHighPer = 8 / F.high_bits;
+      const __m512i line = _mm512_loadu_si512(lines + Layout::high_line(k / kHighPer));
+      high = bits_of_bytes<F.high_bits, F.low_bits>(line, F.high_bits * (k % kHighPer));
     }
-    return code;
+    const __m512i line = _mm512_loadu_si512(lines + Layout::low_line(k / kPer));
+    if constexpr (F.low_bits == 8) return line;
+    const __m512i code = bits_of_bytes<F.low_bits, 0>(line, F.low_bits * (k % kPer));
+    return F.high_bits > 0 ? _mm512_or_si512(code, high) : code;
   }
 };
 
