@@ -296,8 +296,8 @@ inline void add_zeros(const Codes& codes, const ZeroScales<F>& scales, const std
   for (int t = 0; t < T; ++t) sums[t][0] = sums[t][1] = _mm256_setzero_ps();
   for (int g = 0; g < PanelLayout<F>::kGroups; ++g) {
     __m256 products[T][2];
-    for (int t = 0; t < T; ++t) products[t][0] = products[t][1] = _mm256_setzero_ps();
-    for (int run = kRuns * g; run < kRuns * (g + 1); ++run) {
+    for (int i = 0; i < kRuns; ++i) {
+      const int run = kRuns * g + i;
       __m256i sum[T][2];
       sum_units<kRunUnits, T>(codes, x + 32 * T * run, 0, run, sum);
       for (int t = 0; t < T; ++t) {
@@ -305,16 +305,22 @@ inline void add_zeros(const Codes& codes, const ZeroScales<F>& scales, const std
         const __m256 ratio = broadcast_float(x + T * X::kRatio + at);
         const __m256i x_sums = broadcast_word(x + T * X::kPairs + at);
         for (int half = 0; half < 2; ++half) {
-          const __m256i total =
+          const __m256 total = _mm256_cvtepi32_ps(
               _mm256_sub_epi32(_mm256_madd_epi16(sum[t][half], ones),
-                               _mm256_madd_epi16(vector_at(scales.zero[g][half]), x_sums));
-          products[t][half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(total), ratio, products[t][half]);
+                               _mm256_madd_epi16(vector_at(scales.zero[g][half]), x_sums)));
+          if constexpr (kRuns == 1) {  // registers for more than one sum are not there
+            sums[t][half] = _mm256_fmadd_ps(total * ratio, scales.scale(g, half), sums[t][half]);
+          } else {
+            const __m256 before = i == 0 ? _mm256_setzero_ps() : products[t][half];
+            products[t][half] = _mm256_fmadd_ps(total, ratio, before);
+          }
         }
       }
     }
-    for (int t = 0; t < T; ++t)
-      for (int half = 0; half < 2; ++half)
-        sums[t][half] = _mm256_fmadd_ps(products[t][half], scales.scale(g, half), sums[t][half]);
+    if constexpr (kRuns > 1)
+      for (int t = 0; t < T; ++t)
+        for (int half = 0; half < 2; ++half)
+          sums[t][half] = _mm256_fmadd_ps(products[t][half], scales.scale(g, half), sums[t][half]);
   }
   add_to<T>(y, sums, x);
 }
