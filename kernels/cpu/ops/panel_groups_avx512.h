@@ -12,7 +12,7 @@ struct GroupWeights {
   __m512 step, low;
   __m512 zero;  ///< types whose groups have zeros
 
-  /// `tile`'s group g: of the run for flat types, of the tile for others.
+  /// Group g of a tile.
   GroupWeights(const std::byte* tile, int g) {
     if constexpr (F.nested) {
       const __m128i bytes = load_rows(tile + Layout::kGroupScale + kPanelRows * g);
