@@ -54,7 +54,11 @@ struct PanelLayout {
   static constexpr int kBytes = kCodes + kTileRuns * kRunBytes;
   static_assert(kBytes % kUnitBytes == 0, "tiles start at cache lines");
 
-  /// Lines of the planes from the start of a run.
+  /// Where the codes of a run begin, counted from the first of some tiles.
+  static constexpr const std::byte* run_lines(const std::byte* tiles, int run) {
+    return tiles + run / kTileRuns * kBytes + kCodes + run % kTileRuns * kRunBytes;
+  }
+  /// Lines of the planes from there.
   static constexpr int low_line(int i) {
     if (F.high_bits == 0) return kUnitBytes * i;
     constexpr int kSame = F.high_bits > 0 ? F.low_bits / F.high_bits : 1;

@@ -19,8 +19,8 @@ template <PanelForm F>
 inline int panel_code(const std::byte* tile, int u, int byte) {
   using Layout = PanelLayout<F>;
   constexpr int kPer = 8 / F.low_bits;
-  const auto* const run = reinterpret_cast<const std::uint8_t*>(tile + Layout::kCodes +
-                                                                u / kRunUnits * Layout::kRunBytes);
+  const auto* const run =
+      reinterpret_cast<const std::uint8_t*>(Layout::run_lines(tile, u / kRunUnits));
   u %= kRunUnits;
   int code = (run[Layout::low_line(u / kPer) + byte] >> (F.low_bits * (u % kPer))) &
              ((1 << F.low_bits) - 1);
@@ -207,29 +207,43 @@ inline float add_zeros(const std::byte* tile, const PlainActivations& x, int r, 
   return fmaf(total, x.scale(), y);
 }
 
-template <class Block>
-void multiply_plain(const PanelMatmulArgs& a) noexcept {
-  constexpr PanelForm F = Block::kPanel;
+/// y[t][r]: from 0 on y = add(tiles, n_tiles, x, r, y) for each 256 columns, with activations of a
+/// form X in tiles of up to `widest` tokens.
+template <PanelForm F, class X, class Add>
+inline void multiply_rows(const PanelMatmulArgs& a, int widest, const Add& add) {
   using Layout = PanelLayout<F>;
-  const int width = tile_width(a.n_tokens, kWidestPlain), n_tiles = Layout::tiles(a.cols);
+  const int width = tile_width(a.n_tokens, widest), n_tiles = Layout::tiles(a.cols);
   const std::ptrdiff_t panel_bytes = static_cast<std::ptrdiff_t>(n_tiles) * Layout::kBytes;
-  const auto x_bytes = static_cast<std::ptrdiff_t>(activation_bytes(a.cols)) * width;
+  const std::ptrdiff_t block_bytes = static_cast<std::ptrdiff_t>(width) * X::kTokenBytes;
   for (int row = a.panel_begin * kPanelRows; row < a.panel_end * kPanelRows && row < a.rows; ++row)
     for (int t = 0; t < a.n_tokens; ++t) {
       const std::byte* tile = a.panels + row / kPanelRows * panel_bytes;
-      PlainActivations x{a.x + t / width * x_bytes, width, t % width};
+      PlainActivations x{a.x + t / width * activation_blocks(a.cols) * block_bytes, width,
+                         t % width};
       float y = 0;
       for (int i = 0; i < n_tiles; i += Layout::kTogether) {
         const int n = n_tiles - i < Layout::kTogether ? n_tiles - i : Layout::kTogether;
-        if constexpr (F.zeros)
-          y = add_zeros<F>(tile, x, row % kPanelRows, y);
-        else
-          y = add_scaled<F>(tile, n * Layout::kTileRuns, x, row % kPanelRows, y);
+        y = add(tile, n, x, row % kPanelRows, y);
         tile += Layout::kTogether * Layout::kBytes;
-        x.block += width * Activations::kTokenBytes;
+        x.block += block_bytes;
       }
       a.y[static_cast<std::size_t>(t) * a.y_stride + static_cast<std::size_t>(row)] = y;
     }
+}
+
+/// y plus 256 columns, or those of n_tiles.
+template <PanelForm F>
+inline float add_columns(const std::byte* tiles, int n_tiles, const PlainActivations& x, int r,
+                         float y) {
+  if constexpr (F.zeros)
+    return add_zeros<F>(tiles, x, r, y);
+  else
+    return add_scaled<F>(tiles, n_tiles * PanelLayout<F>::kTileRuns, x, r, y);
+}
+
+template <class Block>
+void multiply_plain(const PanelMatmulArgs& a) noexcept {
+  multiply_rows<Block::kPanel, Activations>(a, kWidestPlain, add_columns<Block::kPanel>);
 }
 
 /// Token t of a tile of `width`: its numbers in a block, one beside the other for all tokens.
@@ -254,30 +268,43 @@ inline std::int16_t scaled_sum(float ratio, float units, int sum) {
   return static_cast<std::int16_t>(round_even(ratio * units * static_cast<float>(sum)));
 }
 
+/// What 256 values are rounded with.
+struct PlainBlockScale {
+  float quotient[8];  ///< largest magnitudes of runs, of the block's
+  float scale, inverse;
+
+  explicit PlainBlockScale(const float* x) {
+    float peak[8] = {}, largest = 0;
+    for (int i = 0; i < Activations::kColumns; ++i) {
+      float& of_run = peak[i / 32];
+      of_run = fabsf(x[i]) > of_run ? fabsf(x[i]) : of_run;
+      largest = of_run > largest ? of_run : largest;
+    }
+    const bool tiny = !(largest > kTinyPeak);
+    scale = largest / 127.0f;
+    inverse = tiny ? 0 : 127.0f / largest;
+    for (int run = 0; run < 8; ++run) quotient[run] = peak[run] / (tiny ? 1 : largest);
+  }
+};
+
 /// Token t of a block: 256 values.
 inline void put_activations(const float* x, int width, int t, std::byte* block) {
   using X = Activations;
-  float peak[X::kRuns] = {}, largest = 0;
-  for (int i = 0; i < X::kColumns; ++i) {
-    float& of_run = peak[i / 32];
-    of_run = fabsf(x[i]) > of_run ? fabsf(x[i]) : of_run;
-    largest = of_run > largest ? of_run : largest;
-  }
+  const PlainBlockScale block_scale(x);
   std::int8_t code[X::kColumns];
   std::int16_t sum[2 * X::kRuns] = {}, half_sum[2 * X::kRuns], run_sum[X::kRuns];
   float ratio[X::kRuns];
   std::uint32_t step[X::kRuns];
   std::uint8_t quarters[X::kRuns];
   std::int32_t negated[3 * X::kRuns];
-  const float inverse = largest > kTinyPeak ? 127.0f / largest : 0, scale[1] = {largest / 127.0f};
+  const float scale[1] = {block_scale.scale};
   for (int run = 0; run < X::kRuns; ++run) {
-    const float divisor = largest > kTinyPeak ? largest : 1;
-    const std::uint32_t bits = ratio_bits(float_bits(peak[run] / divisor));
+    const std::uint32_t bits = ratio_bits(float_bits(block_scale.quotient[run]));
     ratio[run] = bits_float(bits);
     step[run] = ratio_step(bits);
     quarters[run] = ratio_quarters(bits);
     std::int16_t* const sums = sum + 2 * run;
-    round_run(x + 32 * run, inverse / ratio[run], code + 32 * run, sums);
+    round_run(x + 32 * run, block_scale.inverse / ratio[run], code + 32 * run, sums);
     for (int i = 0; i < 2; ++i)
       half_sum[2 * run + i] = scaled_sum(ratio[run], X::kHalfSumUnits, sums[i]);
     run_sum[run] = scaled_sum(ratio[run], X::kRunSumUnits, sums[0] + sums[1]);
@@ -294,15 +321,19 @@ inline void put_activations(const float* x, int width, int t, std::byte* block) 
   put_numbers(scale, 1, width, t, block + X::kScale * width);
 }
 
-inline void quantize_plain(const QuantizeArgs& a) noexcept {
-  using X = Activations;
+/// put(x, width, t, block) for each block of a form X and each token.
+template <class X, class Put>
+inline void quantize_blocks(const QuantizeArgs& a, const Put& put) {
   float padded[X::kColumns];
   for (int t = 0; t < a.width; ++t)
     for (int i = 0; i < activation_blocks(a.cols); ++i)
-      put_activations(whole_block(a.x + static_cast<std::size_t>(t) * a.stride, X::kColumns * i,
-                                  t < a.n_tokens ? a.cols : 0, padded),
-                      a.width, t,
-                      a.tile + static_cast<std::ptrdiff_t>(i) * a.width * X::kTokenBytes);
+      put(whole_block(a.x + static_cast<std::size_t>(t) * a.stride, X::kColumns * i,
+                      t < a.n_tokens ? a.cols : 0, padded),
+          a.width, t, a.tile + static_cast<std::ptrdiff_t>(i) * a.width * X::kTokenBytes);
+}
+
+inline void quantize_plain(const QuantizeArgs& a) noexcept {
+  quantize_blocks<Activations>(a, put_activations);
 }
 
 template <class Block>

@@ -9,21 +9,15 @@ namespace {
 /// Token t of a block of 256 values.
 inline void put_requantized(const float* x, int width, int t, std::byte* block) {
   using X = RequantizedActivations;
-  float peak[X::kRuns] = {}, largest = 0;
-  for (int i = 0; i < X::kColumns; ++i) {
-    float& of_run = peak[i / 32];
-    of_run = fabsf(x[i]) > of_run ? fabsf(x[i]) : of_run;
-    largest = of_run > largest ? of_run : largest;
-  }
+  const PlainBlockScale block_scale(x);
   std::int8_t code[X::kColumns];
   std::int32_t shift[X::kRuns], begin[1] = {};
-  const bool tiny = !(largest > kTinyPeak);
-  const float inverse = tiny ? 0 : 127.0f / largest, scale[1] = {largest / 127.0f};
+  const float scale[1] = {block_scale.scale};
   for (int run = 0; run < X::kRuns; ++run) {
-    const std::uint32_t bits = power_bits(float_bits(peak[run] / (tiny ? 1 : largest)));
+    const std::uint32_t bits = power_bits(float_bits(block_scale.quotient[run]));
     shift[run] = power_shift(bits);
     std::int16_t sum[2] = {};
-    round_run(x + 32 * run, inverse / bits_float(bits), code + 32 * run, sum);
+    round_run(x + 32 * run, block_scale.inverse / bits_float(bits), code + 32 * run, sum);
     begin[0] -= (sum[0] + sum[1]) * (128 << shift[run]);
   }
   put_numbers(code, 4, width, t, block);
@@ -33,14 +27,7 @@ inline void put_requantized(const float* x, int width, int t, std::byte* block) 
 }
 
 inline void requantize_plain(const QuantizeArgs& a) noexcept {
-  using X = RequantizedActivations;
-  float padded[X::kColumns];
-  for (int t = 0; t < a.width; ++t)
-    for (int i = 0; i < activation_blocks(a.cols); ++i)
-      put_requantized(whole_block(a.x + static_cast<std::size_t>(t) * a.stride, X::kColumns * i,
-                                  t < a.n_tokens ? a.cols : 0, padded),
-                      a.width, t,
-                      a.tile + static_cast<std::ptrdiff_t>(i) * a.width * X::kTokenBytes);
+  quantize_blocks<RequantizedActivations>(a, put_requantized);
 }
 
 /// 256 columns of row r, or those of n_tiles.
@@ -85,11 +72,10 @@ struct PlainRequantizedRow {
 
 /// y plus 256 columns.
 template <PanelForm F>
-inline float add_requantized(const std::byte* tiles, int n_tiles, int r, const std::byte* block,
-                             int width, int t, float y) {
+inline float add_requantized(const std::byte* tiles, int n_tiles, const PlainActivations& x, int r,
+                             float y) {
   using X = RequantizedActivations;
   const PlainRequantizedRow<F> row(tiles, n_tiles, r);
-  const PlainActivations x{block, width, t};
   std::int32_t sum = x.number<std::int32_t>(X::kBegin, 0, 1);
   for (int run = 0; run < n_tiles * PanelLayout<F>::kTileRuns; ++run) {
     std::int32_t of_run = 0;
@@ -100,31 +86,11 @@ inline float add_requantized(const std::byte* tiles, int n_tiles, int r, const s
   return fmaf(products, x.number<float>(X::kScale, 0, 1), y);
 }
 
-template <PanelForm F>
-inline void multiply_requantized_plain(const PanelMatmulArgs& a) {
-  using Layout = PanelLayout<F>;
-  const int width = tile_width(a.n_tokens, kRequantizedTile), n_tiles = Layout::tiles(a.cols);
-  const std::ptrdiff_t panel_bytes = static_cast<std::ptrdiff_t>(n_tiles) * Layout::kBytes;
-  const auto x_bytes = static_cast<std::ptrdiff_t>(requantized_bytes(a.cols)) * width;
-  for (int row = a.panel_begin * kPanelRows; row < a.panel_end * kPanelRows && row < a.rows; ++row)
-    for (int t = 0; t < a.n_tokens; ++t) {
-      const std::byte* tile = a.panels + row / kPanelRows * panel_bytes;
-      const std::byte* x = a.x + t / width * x_bytes;
-      float y = 0;
-      for (int i = 0; i < n_tiles; i += Layout::kTogether) {
-        const int n = n_tiles - i < Layout::kTogether ? n_tiles - i : Layout::kTogether;
-        y = add_requantized<F>(tile, n, row % kPanelRows, x, width, t % width, y);
-        tile += Layout::kTogether * Layout::kBytes;
-        x += width * RequantizedActivations::kTokenBytes;
-      }
-      a.y[static_cast<std::size_t>(t) * a.y_stride + static_cast<std::size_t>(row)] = y;
-    }
-}
-
 template <class Block>
 struct MultiplyRequantizedPlain {
   static void run(const PanelMatmulArgs& a) noexcept {
-    multiply_requantized_plain<Block::kPanel>(a);
+    multiply_rows<Block::kPanel, RequantizedActivations>(a, kRequantizedTile,
+                                                         add_requantized<Block::kPanel>);
   }
 };
 

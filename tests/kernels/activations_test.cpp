@@ -12,49 +12,8 @@ namespace {
 using namespace lq::kernels;
 using namespace lq::test;
 
-/// Token t of a tile.
-struct BlockToken {
-  using X = Activations;
-  const std::byte* block;
-  int width, t;
-
-  template <class Number>
-  Number at(int from, int i, int per) const {
-    Number number;
-    std::memcpy(&number,
-                block + from * width +
-                    static_cast<int>(sizeof number) * ((i / per * width + t) * per + i % per),
-                sizeof number);
-    return number;
-  }
-  int code(int column) const { return at<std::int8_t>(0, column, 4); }
-  double ratio(int run) const { return at<float>(X::kRatio, run, 1); }
-  double scale() const { return at<float>(X::kScale, 0, 1); }
-};
-
-std::vector<std::byte> activation_tile(const PanelProducts& way, const std::vector<float>& x,
-                                       int cols, int n_tokens, int width) {
-  std::vector<std::byte> tile(way.activation_bytes(cols) * static_cast<std::size_t>(width));
-  way.quantize({.x = x.data(),
-                .stride = static_cast<std::size_t>(cols),
-                .cols = cols,
-                .n_tokens = n_tokens,
-                .width = width,
-                .tile = tile.data()});
-  return tile;
-}
-
-/// Normal values; runs of a thousandth, of zeros, of a millionth, of one outlier.
-std::vector<float> uneven_activations(int n_tokens, int cols) {
-  std::vector<float> x = normal_values(static_cast<std::size_t>(n_tokens * cols), 7);
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    const std::size_t run = i / 32 % 11;
-    if (run == 3) x[i] *= 1e-3f;
-    if (run == 5) x[i] = 0;
-    if (run == 8) x[i] *= 1e-8f;
-    if (run == 9 && i % 32 == 0) x[i] = 50;
-  }
-  return x;
+double ratio_of(const BlockToken& token, int run) {
+  return static_cast<double>(token.at<float>(Activations::kRatio, run, 1));
 }
 
 /// Everything a block says of token t is what its codes and ratios give.
@@ -63,7 +22,7 @@ void check_block_sums(const BlockToken& token) {
   for (int run = 0; run < X::kRuns; ++run) {
     int sum[2] = {};
     for (int c = 0; c < 32; ++c) sum[c / 16] += token.code(32 * run + c);
-    const double ratio = token.ratio(run);
+    const double ratio = ratio_of(token, run);
     for (int i = 0; i < 2; ++i) {
       CHECK(token.at<std::int16_t>(X::kPairs, 2 * run + i, 2) == sum[i]);
       CHECK(token.at<std::int32_t>(X::kSums, 3 * run + 1 + i, 1) == -sum[i]);
@@ -92,6 +51,7 @@ TEST_CASE("activations: codes times ratio and scale are the values, as near as t
     for (int i = 0; i < activation_blocks(kCols); ++i) {
       const BlockToken token{tile.data() + static_cast<std::ptrdiff_t>(i) * 4 * X::kTokenBytes, 4,
                              t};
+      const double scale = static_cast<double>(token.at<float>(X::kScale, 0, 1));
       const auto value = [&](int c) {
         const int column = 256 * i + c;
         return t < kTokens && column < kCols
@@ -100,7 +60,7 @@ TEST_CASE("activations: codes times ratio and scale are the values, as near as t
       };
       check_block_sums(token);
       for (int run = 0; run < X::kRuns; ++run) {
-        const double unit = token.scale() * token.ratio(run);
+        const double unit = scale * ratio_of(token, run);
         double peak = 0;
         for (int c = 32 * run; c < 32 * run + 32; ++c) {
           peak = std::fmax(peak, std::fabs(value(c)));
@@ -108,7 +68,7 @@ TEST_CASE("activations: codes times ratio and scale are the values, as near as t
         }
         CHECK(peak <= 127.001 * unit);
         // The next smaller ratio would not do.
-        if (token.ratio(run) > 1e-6) CHECK(peak >= 127 * unit / 1.2501);
+        if (ratio_of(token, run) > 1e-6) CHECK(peak >= 127 * unit / 1.2501);
       }
     }
 }

@@ -97,11 +97,7 @@ TEST_CASE("expanded panels are the decoded weights, rounded to bfloat16") {
   for_each_tile_type([&](DType type, const DTypeTraits& traits) {
     const StoredMatrix w(type, 21, columns_of(traits, 160), 1);
     const auto panels = panels_of(plain_panels(), w);
-    // Tokens that are 1 in one column: each gives a column of weights.
-    const auto n_tokens = static_cast<int>(w.cols);
-    std::vector<float> x(w.cols * w.cols);
-    for (std::size_t c = 0; c < w.cols; ++c) x[c * w.cols + c] = 1;
-    const auto y = multiply_panels_of(kPlainTiles, w, panels, x, n_tokens, 0, 2);
+    const auto y = weights_by_products(kPlainTiles, w, panels);
     double worst = 0;
     for (std::size_t r = 0; r < w.rows; ++r)
       for (std::size_t c = 0; c < w.cols; ++c) {

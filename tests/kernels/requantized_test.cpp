@@ -39,43 +39,6 @@ void for_each_requantizing_set(const Check& check) {
   if (n_sets == 0) MESSAGE("skipped: no set here requantizes, and none can be emulated");
 }
 
-std::vector<std::byte> requantized_tile(const PanelProducts& way, const std::vector<float>& x,
-                                        int cols, int n_tokens) {
-  std::vector<std::byte> tile(way.activation_bytes(cols) * kRequantizedTile);
-  way.quantize({.x = x.data(),
-                .stride = static_cast<std::size_t>(cols),
-                .cols = cols,
-                .n_tokens = n_tokens,
-                .width = kRequantizedTile,
-                .tile = tile.data()});
-  return tile;
-}
-
-/// Normal values; runs of a tenth, of a millionth, of zeros, of one outlier.
-std::vector<float> uneven_tokens(int n_tokens, int cols) {
-  std::vector<float> x = normal_values(static_cast<std::size_t>(n_tokens * cols), 7);
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    const std::size_t run = i / 32 % 11;
-    if (run == 3) x[i] *= 0.1f;
-    if (run == 5) x[i] = 0;
-    if (run == 8) x[i] *= 1e-6f;
-    if (run == 9 && i % 32 == 0) x[i] = 50;
-  }
-  return x;
-}
-
-/// One number of token t of a block.
-template <class Number>
-Number number_of(const std::byte* block, int from, int i, int per, int t) {
-  Number number;
-  std::memcpy(
-      &number,
-      block + from * kRequantizedTile +
-          static_cast<int>(sizeof number) * ((i / per * kRequantizedTile + t) * per + i % per),
-      sizeof number);
-  return number;
-}
-
 }  // namespace
 
 TEST_CASE("requantized weights are the decoded ones, rounded to 254 steps of 256 columns") {
@@ -83,11 +46,7 @@ TEST_CASE("requantized weights are the decoded ones, rounded to 254 steps of 256
     for (const bool shuffled : {false, true}) {
       if (shuffled) shuffle_codes(w, 3);
       const auto panels = panels_of(plain_panels(), w);
-      // Tokens that are 1 in one column: each gives a column of weights.
-      const auto n_tokens = static_cast<int>(w.cols);
-      std::vector<float> x(w.cols * w.cols);
-      for (std::size_t c = 0; c < w.cols; ++c) x[c * w.cols + c] = 1;
-      const auto y = multiply_panels_of(kPlainRequantized, w, panels, x, n_tokens, 0, 2);
+      const auto y = weights_by_products(kPlainRequantized, w, panels);
       double worst = 0;
       for (std::size_t r = 0; r < w.rows; ++r)
         for (std::size_t first = 0; first < w.cols; first += 256) {
@@ -111,22 +70,26 @@ TEST_CASE("requantized weights are the decoded ones, rounded to 254 steps of 256
 
 TEST_CASE("activations for requantized weights: a power of two a run, and what sums begin with") {
   constexpr int kCols = 5 * 256 - 70, kTokens = 5;
-  const std::vector<float> x = uneven_tokens(kTokens, kCols);
-  const auto tile = requantized_tile(kPlainRequantized, x, kCols, kTokens);
+  const std::vector<float> x = uneven_activations(kTokens, kCols);
+  const auto tile_of = [&](const PanelProducts& way, const std::vector<float>& values) {
+    return activation_tile(way, values, kCols, kTokens, kRequantizedTile);
+  };
+  const auto tile = tile_of(kPlainRequantized, x);
   for (int t = 0; t < kRequantizedTile; ++t)
     for (int i = 0; i < activation_blocks(kCols); ++i) {
-      const std::byte* block =
-          tile.data() + static_cast<std::ptrdiff_t>(i) * kRequantizedTile * X::kTokenBytes;
-      const double scale = static_cast<double>(number_of<float>(block, X::kScale, 0, 1, t));
+      const BlockToken token{
+          tile.data() + static_cast<std::ptrdiff_t>(i) * kRequantizedTile * X::kTokenBytes,
+          kRequantizedTile, t};
+      const double scale = static_cast<double>(token.at<float>(X::kScale, 0, 1));
       int begin = 0;
       for (int run = 0; run < X::kRuns; ++run) {
-        const int shift = number_of<std::int32_t>(block, X::kShifts, run, 1, t);
+        const int shift = token.at<std::int32_t>(X::kShifts, run, 1);
         REQUIRE(shift >= 0);
         REQUIRE(shift <= X::kLargestShift);
         const double unit = scale * std::ldexp(1.0, shift - X::kLargestShift);
         double peak = 0;
         for (int c = 32 * run; c < 32 * run + 32; ++c) {
-          const int column = 256 * i + c, code = number_of<std::int8_t>(block, 0, c, 4, t);
+          const int column = 256 * i + c, code = token.code(c);
           const bool there = t < kTokens && column < kCols;
           const double value =
               there ? static_cast<double>(x[static_cast<std::size_t>(t * kCols + column)]) : 0;
@@ -137,15 +100,14 @@ TEST_CASE("activations for requantized weights: a power of two a run, and what s
         CHECK(peak <= 127.001 * unit);
         if (shift > 0) CHECK(peak >= 127 * unit / 2.0001);
       }
-      CHECK(number_of<std::int32_t>(block, X::kBegin, 0, 1, t) == begin);
+      CHECK(token.at<std::int32_t>(X::kBegin, 0, 1) == begin);
     }
   for_each_requantizing_set([&](const PanelProducts& way) {
-    CHECK(requantized_tile(way, x, kCols, kTokens) == tile);
+    CHECK(tile_of(way, x) == tile);
     for (const float factor : {1e-36f, 1e30f}) {
       auto scaled = x;
       for (float& value : scaled) value *= factor;
-      CHECK(requantized_tile(way, scaled, kCols, kTokens) ==
-            requantized_tile(kPlainRequantized, scaled, kCols, kTokens));
+      CHECK(tile_of(way, scaled) == tile_of(kPlainRequantized, scaled));
     }
   });
 }

@@ -42,6 +42,52 @@ inline std::vector<std::byte> quantized(const kernels::PanelProducts& way,
   return tiles;
 }
 
+/// One tile of `width` tokens, of which the first n_tokens exist.
+inline std::vector<std::byte> activation_tile(const kernels::PanelProducts& way,
+                                              const std::vector<float>& x, int cols, int n_tokens,
+                                              int width) {
+  std::vector<std::byte> tile(way.activation_bytes(cols) * static_cast<std::size_t>(width));
+  way.quantize({.x = x.data(),
+                .stride = static_cast<std::size_t>(cols),
+                .cols = cols,
+                .n_tokens = n_tokens,
+                .width = width,
+                .tile = tile.data()});
+  return tile;
+}
+
+/// Token t of a block of a tile.
+struct BlockToken {
+  const std::byte* block;
+  int width, t;
+
+  /// Number i of those that begin at `from`, `per` of a token together.
+  template <class Number>
+  Number at(int from, int i, int per) const {
+    Number number;
+    std::memcpy(&number,
+                block + from * width +
+                    static_cast<int>(sizeof number) * ((i / per * width + t) * per + i % per),
+                sizeof number);
+    return number;
+  }
+  int code(int column) const { return at<std::int8_t>(0, column, 4); }
+};
+
+/// Normal values; runs of a thousandth, of a tenth, of zeros, of 1e-8, of one outlier.
+inline std::vector<float> uneven_activations(int n_tokens, int cols) {
+  std::vector<float> x = normal_values(static_cast<std::size_t>(n_tokens * cols), 7);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const std::size_t run = i / 32 % 11;
+    if (run == 3) x[i] *= 1e-3f;
+    if (run == 4) x[i] *= 0.1f;
+    if (run == 5) x[i] = 0;
+    if (run == 8) x[i] *= 1e-8f;
+    if (run == 9 && i % 32 == 0) x[i] = 50;
+  }
+  return x;
+}
+
 /// y[t][r], rows of w.rows + 3 values; places beyond the panels keep -1.
 inline std::vector<float> multiply_panels_of(const kernels::PanelProducts& way,
                                              const StoredMatrix& w,
@@ -74,6 +120,17 @@ inline std::vector<float> multiply_panels_of(const kernels::PanelProducts& way,
                                   .y = y.data(),
                                   .y_stride = w.rows + 3});
   return y;
+}
+
+/// The weights as a way multiplies them: y[c][r], rows of w.rows + 3 values. Token c is 1 in column
+/// c alone.
+inline std::vector<float> weights_by_products(const kernels::PanelProducts& way,
+                                              const StoredMatrix& w,
+                                              const std::vector<std::byte>& panels) {
+  std::vector<float> x(w.cols * w.cols);
+  for (std::size_t c = 0; c < w.cols; ++c) x[c * w.cols + c] = 1;
+  return multiply_panels_of(way, w, panels, x, static_cast<int>(w.cols), 0,
+                            static_cast<int>(w.rows + 15) / 16);
 }
 
 /// Random codes, zeros and scales of groups, also such as no encoder writes. What stands first or

@@ -30,9 +30,7 @@ struct PackedCodes {
   __m256i unit(int run, int k, int half) const {
     using Layout = PanelLayout<F>;
     constexpr int kPer = 8 / F.low_bits;
-    const std::byte* const lines = tiles + run / Layout::kTileRuns * Layout::kBytes +
-                                   Layout::kCodes + run % Layout::kTileRuns * Layout::kRunBytes +
-                                   32 * half;
+    const std::byte* const lines = Layout::run_lines(tiles, run) + 32 * half;
     __m256i high = _mm256_setzero_si256();
     if constexpr (F.high_bits > 0) {
       constexpr int kHighPer = 8 / F.high_bits;

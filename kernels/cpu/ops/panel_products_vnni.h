@@ -31,8 +31,7 @@ struct PackedUnits {
   __m512i unit(int run, int k) const {
     using Layout = PanelLayout<F>;
     constexpr int kPer = 8 / F.low_bits;
-    const std::byte* const lines = tiles + run / Layout::kTileRuns * Layout::kBytes +
-                                   Layout::kCodes + run % Layout::kTileRuns * Layout::kRunBytes;
+    const std::byte* const lines = Layout::run_lines(tiles, run);
     __m512i high = _mm512_setzero_si512();
     if constexpr (F.high_bits > 0) {
       constexpr int kHighPer = 8 / F.high_bits;

@@ -74,6 +74,29 @@ inline __m256i pairs_of(__m256i even, __m256i odd) {
   return _mm256_blend_epi16(even, _mm256_slli_epi32(odd, 16), 0xaa);
 }
 
+/// What 256 values are rounded with. A NaN leaves it alone.
+struct BlockScale {
+  float scale;       ///< the largest magnitude / 127
+  __m256 quotients;  ///< largest magnitudes of runs, of the block's
+  float inverse;     ///< of the scale
+
+  explicit BlockScale(const float* x) {
+    const __m256 peaks = peaks_of_runs(x);
+    const float largest = largest_of(peaks);
+    const bool tiny = !(largest > kTinyPeak);
+    scale = largest / 127.0f;
+    quotients = _mm256_div_ps(peaks, _mm256_set1_ps(tiny ? 1 : largest));
+    inverse = tiny ? 0 : 127.0f / largest;
+  }
+  /// Codes of the runs, in units of scale * their ratios.
+  void round(const float* x, __m256 ratios, __m256i (&codes)[8]) const {
+    alignas(32) float of_run[8];
+    _mm256_store_ps(of_run, _mm256_div_ps(_mm256_set1_ps(inverse), ratios));
+    for (int run = 0; run < 8; ++run)
+      codes[run] = codes_of(x + 32 * run, _mm256_set1_ps(of_run[run]));
+  }
+};
+
 /// A token of a block: words of 32 bits, each for a run but those of run sums, which are four.
 struct TokenBlock {
   using X = Activations;
@@ -83,15 +106,10 @@ struct TokenBlock {
   float scale;
 
   void quantize(const float* x) {
-    const __m256 peaks = peaks_of_runs(x);
-    const float largest = largest_of(peaks);
-    const bool tiny = !(largest > kTinyPeak);
-    scale = largest / 127.0f;
-    const __m256 ratio = ratios_of(_mm256_div_ps(peaks, _mm256_set1_ps(tiny ? 1 : largest)));
-    alignas(32) float inverse[8];
-    _mm256_store_ps(inverse, _mm256_div_ps(_mm256_set1_ps(tiny ? 0 : 127.0f / largest), ratio));
-    for (int run = 0; run < X::kRuns; ++run)
-      codes[run] = codes_of(x + 32 * run, _mm256_set1_ps(inverse[run]));
+    const BlockScale block(x);
+    scale = block.scale;
+    const __m256 ratio = ratios_of(block.quotients);
+    block.round(x, ratio, codes);
     take_ratios(ratio);
     take_sums(ratio);
   }

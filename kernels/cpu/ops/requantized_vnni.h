@@ -16,16 +16,10 @@ struct RequantizedToken {
   float scale;
 
   void quantize(const float* x) {
-    const __m256 peaks = peaks_of_runs(x);
-    const float largest = largest_of(peaks);
-    const bool tiny = !(largest > kTinyPeak);
-    scale = largest / 127.0f;
-    const __m256i powers = powers_of(_mm256_div_ps(peaks, _mm256_set1_ps(tiny ? 1 : largest)));
-    alignas(32) float inverse[8];
-    _mm256_store_ps(inverse, _mm256_div_ps(_mm256_set1_ps(tiny ? 0 : 127.0f / largest),
-                                           _mm256_castsi256_ps(powers)));
-    for (int run = 0; run < X::kRuns; ++run)
-      codes[run] = codes_of(x + 32 * run, _mm256_set1_ps(inverse[run]));
+    const BlockScale block(x);
+    scale = block.scale;
+    const __m256i powers = powers_of(block.quotients);
+    block.round(x, _mm256_castsi256_ps(powers), codes);
     shifts = _mm256_sub_epi32(_mm256_srli_epi32(powers, 23), _mm256_set1_epi32(kLeastExponent));
     __m256i first, second;
     sum_halves(codes, first, second);
