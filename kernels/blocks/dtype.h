@@ -43,6 +43,7 @@ struct DTypeTraits {
 
   bool has_codec() const { return decode != nullptr; }
   bool in_gguf() const { return gguf_id != kNotInGguf; }
+  double bits_per_value() const { return 8 * static_cast<double>(bytes) / values; }
   /// Bytes of `n_values` (a multiple of `values`) stored values.
   std::size_t row_bytes(std::size_t n_values) const {
     return n_values / static_cast<std::size_t>(values) * bytes;

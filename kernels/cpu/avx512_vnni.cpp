@@ -1,5 +1,6 @@
 // AVX-512 with VNNI: products of 8-bit integers. The rest is avx512's.
 #include "kernels/cpu/kernel_table.h"
+#include "kernels/cpu/ops/attention_bytes_vnni.h"
 #include "kernels/cpu/ops/float_codes_avx512.h"
 #include "kernels/cpu/ops/panel_matmul.h"
 #include "kernels/cpu/ops/panel_products_vnni.h"
@@ -18,6 +19,7 @@ consteval KernelTable make_table() {
   KernelTable table{.name = "avx512_vnni"};
   table.panels = panel_kernels_of<PanelsVnni, Floats16>();
   table.panels.requantized = requantized_products<MultiplyRequantizedVnni>(requantize_avx2);
+  table.byte_attention = byte_attention_vnni();
   table.code_peak = {peak_of_codes_vnni, kPeakChains * 2 * 64};
   return table;
 }

@@ -44,6 +44,7 @@ KernelTable filled_from(KernelTable table, const KernelTable& below) {
   for (int i = 0; i < kPrecisionCount; ++i)
     if (!table.groups[i].integers) table.groups[i] = below.groups[i];
   fill_panels(table.panels, below.panels);
+  if (table.byte_attention.positions == 0) table.byte_attention = below.byte_attention;
   for (PeakLoop KernelTable::*const peak :
        {&KernelTable::code_peak, &KernelTable::float_peak, &KernelTable::pair_peak})
     if (!(table.*peak).run) table.*peak = below.*peak;

@@ -62,6 +62,27 @@ static inline std::size_t attention_scratch(int head_dim, int value_dim) {
   return (kRows + kAttentionBlock) * (dims + 16) + kRows * (kAttentionBlock + 4) + 16;
 }
 
+/// Attention of many queries of a stage: the keys and values of a head are made codes of 8 bits, a
+/// block of positions at a time, and all queries are multiplied with these. Queries and weights are
+/// rounded to 8 bits, too. Filled as a whole.
+struct ByteAttention {
+  int positions = 0;  ///< of a block; 0: this way is not there
+  int tile_rows = 0;  ///< n_tokens * group that are taken at a time
+  /// 0 for heads that this way does not take.
+  std::size_t (*block_bytes)(int head_dim, int value_dim) noexcept = nullptr;
+  /// Floats of scratch memory for attend().
+  std::size_t (*scratch)(int head_dim, int value_dim) noexcept = nullptr;
+  /// Makes block `index` of the positions [0, end). By type of the cache; null for those that are
+  /// not to be rounded.
+  void (*prepare[kDTypeCount])(const AttentionArgs&, int index, std::byte* block) noexcept = {};
+  /// As an AttentionFn, with the blocks from position 0 on, whose first 16 keys are the same for
+  /// all of a head's blocks. `begin` is a block's.
+  void (*attend)(const AttentionArgs&, const std::byte* blocks) noexcept = nullptr;
+
+  /// Fewer rows are better off with AttentionFn.
+  static constexpr int kLeastRows = 32;
+};
+
 using EncodeFn = decltype(DTypeTraits::encode);
 using DecodeFn = decltype(DTypeTraits::decode);
 
@@ -100,6 +121,7 @@ struct KernelTable {
   void (*to_half)(const float* x, std::size_t n, std::uint16_t* y) noexcept = nullptr;
   /// By type of the cache; null for types that no cache has.
   AttentionFn attention[kDTypeCount] = {};
+  ByteAttention byte_attention;
 };
 
 /// A row of isas.def.

@@ -79,14 +79,18 @@ struct QkvStage {
   View normed, q, k, v;  ///< scratch; q is the result, normed keeps norm(x)
 };
 
+/// What a backend may round queries, keys, values and weights of attention to: of many queries,
+/// where that is faster.
+enum class AttentionRounding { none, bfloat16, bytes };
+
 struct AttentionStage {
   View q;  ///< [tokens][n_heads * head_dim]
   CacheView cache;
   int n_heads = 0, n_kv_heads = 0, head_dim = 0, value_dim = 0;
   int first_position = 0;
   float scale = 0;
-  bool exact = false;  ///< products in binary32; else a backend may round what is multiplied
-  View out;            ///< [tokens][n_heads * value_dim]
+  AttentionRounding rounding = AttentionRounding::bfloat16;
+  View out;  ///< [tokens][n_heads * value_dim]
 };
 
 /// x += W * in (+ bias).

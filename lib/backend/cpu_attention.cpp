@@ -17,33 +17,44 @@ std::size_t length(int n) { return static_cast<std::size_t>(n); }
 }  // namespace
 
 /// A call's tasks: for each part of the positions and each tile of tokens, one for each key-value
-/// head.
+/// head. With blocks of bytes, one for each head and block before.
 struct CpuAttention::Split {
   int group, tile, n_tiles, n_parts, n_heads;
+  const kernels::ByteAttention* bytes = nullptr;  ///< where keys and values become bytes
+  std::size_t block_bytes = 0;
+  int n_blocks = 0;
 
-  explicit Split(const AttentionStage& s)
-      : group(s.n_heads / s.n_kv_heads),
-        tile(std::max(1, kernels::kAttentionRows / group)),
-        n_tiles((s.q.rows + tile - 1) / tile),
-        n_parts(1),
-        n_heads(s.n_kv_heads) {
+  Split(const AttentionStage& s, const kernels::ByteAttention& way)
+      : group(s.n_heads / s.n_kv_heads), n_parts(1), n_heads(s.n_kv_heads) {
     const int positions = s.first_position + s.q.rows;
+    if (s.rounding == AttentionRounding::bytes && way.prepare[index_of(s.cache.type)] &&
+        s.q.rows * group >= kernels::ByteAttention::kLeastRows)
+      block_bytes = way.block_bytes(s.head_dim, s.value_dim);
+    if (block_bytes > 0) {
+      bytes = &way;
+      n_blocks = (positions + way.positions - 1) / way.positions;
+    }
+    tile = std::max(1, (bytes ? way.tile_rows : kernels::kAttentionRows) / group);
+    n_tiles = (s.q.rows + tile - 1) / tile;
     if (n_tiles == 1) n_parts = (positions + kPartPositions - 1) / kPartPositions;
   }
   int n_tasks() const { return n_tiles * n_parts * n_heads; }
+  std::size_t head_bytes() const { return length(n_blocks) * block_bytes; }
 };
 
 void CpuAttention::run(const AttentionStage& s) {
-  const Split split(s);
+  const Split split(s, table_.byte_attention);
   const std::size_t rows = length(s.q.rows) * length(s.n_heads);
-  const std::size_t a_worker = kernels::attention_scratch(s.head_dim, s.value_dim);
+  const std::size_t a_worker = split.bytes ? split.bytes->scratch(s.head_dim, s.value_dim)
+                                           : kernels::attention_scratch(s.head_dim, s.value_dim);
   const std::size_t work =
       length(s.q.rows) * length(s.q.cols) * length(s.first_position + s.q.rows);
   const bool alone = work < kLeastSharedWork;
-  const auto grow = [](std::vector<float>& memory, std::size_t n) {
+  const auto grow = [](auto& memory, std::size_t n) {
     if (memory.size() < n) memory.resize(n);
   };
   grow(scratch_, length(pool_.threads()) * a_worker);
+  grow(blocks_, length(split.n_heads) * split.head_bytes());
   if (split.n_parts > 1) {
     grow(mixed_, length(split.n_parts) * rows * length(s.value_dim));
     grow(peaks_, length(split.n_parts) * rows);
@@ -53,6 +64,12 @@ void CpuAttention::run(const AttentionStage& s) {
     if (!alone) return pool_.run(n, task);
     for (int i = 0; i < n; ++i) task(i, 0);
   };
+  run_tasks(split.n_heads * split.n_blocks, [&](int task, int) {
+    const int head = task % split.n_heads, block = task / split.n_heads;
+    split.bytes->prepare[index_of(s.cache.type)](
+        head_args(s, head), block,
+        blocks_.data() + length(head) * split.head_bytes() + length(block) * split.block_bytes);
+  });
   run_tasks(split.n_tasks(), [&](int task, int worker) {
     attend(s, split, task, scratch_.data() + length(worker) * a_worker);
   });
@@ -63,19 +80,14 @@ void CpuAttention::run(const AttentionStage& s) {
   });
 }
 
-void CpuAttention::attend(const AttentionStage& s, const Split& split, int task, float* scratch) {
-  // Late tokens see the most: they go first. Heads follow one another.
-  const int head = task % split.n_heads;
-  const int part = task / split.n_heads % split.n_parts;
-  const int token = (split.n_tiles - 1 - task / split.n_heads / split.n_parts) * split.tile;
-  const int n_tokens = std::min(split.tile, s.q.rows - token);
-  const int positions = s.first_position + token + n_tokens;
+/// All tokens and positions of a key-value head.
+kernels::AttentionArgs CpuAttention::head_args(const AttentionStage& s, int head) {
+  const int group = s.n_heads / s.n_kv_heads, positions = s.first_position + s.q.rows;
   const std::size_t key_row = traits(s.cache.type).row_bytes(length(s.head_dim));
   const std::size_t value_row = traits(s.cache.type).row_bytes(length(s.value_dim));
   const std::size_t page_head = length(s.cache.page_tokens);
-  kernels::AttentionArgs args{
-      .query = s.q.data + length(token) * length(s.q.cols) +
-               length(head) * length(split.group) * length(s.head_dim),
+  return {
+      .query = s.q.data + length(head) * length(group) * length(s.head_dim),
       .query_stride = length(s.q.cols),
       .keys = static_cast<const std::byte*>(s.cache.keys) + length(head) * page_head * key_row,
       .values =
@@ -86,30 +98,49 @@ void CpuAttention::attend(const AttentionStage& s, const Split& split, int task,
       .value_page = length(s.n_kv_heads) * page_head * value_row,
       .page_table = s.cache.pages.data(),
       .page_tokens = s.cache.page_tokens,
-      .n_tokens = n_tokens,
-      .group = split.group,
+      .n_tokens = s.q.rows,
+      .group = group,
       .head_dim = s.head_dim,
       .value_dim = s.value_dim,
-      .first_position = s.first_position + token,
-      .begin = part * kPartPositions,
-      .end = split.n_parts == 1 ? positions : std::min(positions, (part + 1) * kPartPositions),
+      .first_position = s.first_position,
+      .begin = 0,
+      .end = positions,
       .scale = s.scale,
-      .out = s.out.data + length(token) * length(s.out.cols) +
-             length(head) * length(split.group) * length(s.value_dim),
+      .out = s.out.data + length(head) * length(group) * length(s.value_dim),
       .out_stride = length(s.out.cols),
       .peaks = nullptr,
       .totals = nullptr,
-      .scratch = scratch,
-      .exact = s.exact};
+      .scratch = nullptr,
+      .exact = s.rounding == AttentionRounding::none,
+  };
+}
+
+void CpuAttention::attend(const AttentionStage& s, const Split& split, int task, float* scratch) {
+  // Late tokens see the most: they go first. Heads follow one another.
+  const int head = task % split.n_heads;
+  const int part = task / split.n_heads % split.n_parts;
+  const int token = (split.n_tiles - 1 - task / split.n_heads / split.n_parts) * split.tile;
+  kernels::AttentionArgs args = head_args(s, head);
+  args.n_tokens = std::min(split.tile, s.q.rows - token);
+  args.query += length(token) * args.query_stride;
+  args.out += length(token) * args.out_stride;
+  args.first_position += token;
+  args.begin = part * kPartPositions;
+  args.end = args.first_position + args.n_tokens;
+  args.scratch = scratch;
   if (split.n_parts > 1) {  // one tile: token is 0
     const std::size_t rows = length(s.q.rows) * length(split.group);
     const std::size_t at = (length(part) * length(split.n_heads) + length(head)) * rows;
+    args.end = std::min(args.end, (part + 1) * kPartPositions);
     args.out = mixed_.data() + at * length(s.value_dim);
     args.out_stride = length(split.group) * length(s.value_dim);
     args.peaks = peaks_.data() + at;
     args.totals = totals_.data() + at;
   }
-  table_.attention[index_of(s.cache.type)](args);
+  if (split.bytes)
+    split.bytes->attend(args, blocks_.data() + length(head) * split.head_bytes());
+  else
+    table_.attention[index_of(s.cache.type)](args);
 }
 
 /// Row `row` of [n_kv_heads][tokens * group]: the parts in their order.

@@ -18,12 +18,14 @@ class CpuAttention {
 
  private:
   struct Split;
+  static kernels::AttentionArgs head_args(const AttentionStage& stage, int head);
   void attend(const AttentionStage& stage, const Split& split, int task, float* scratch);
   void merge(const AttentionStage& stage, const Split& split, int row) const;
 
   ThreadPool& pool_;
   const kernels::KernelTable& table_;
   std::vector<float> scratch_;         ///< [workers][attention_scratch()]
+  std::vector<std::byte> blocks_;      ///< [n_kv_heads][blocks]: keys and values as bytes
   std::vector<float> mixed_;           ///< [parts][tokens][n_heads * value_dim]
   std::vector<float> peaks_, totals_;  ///< [parts][n_kv_heads][tokens * group]
 };

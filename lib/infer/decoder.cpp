@@ -58,6 +58,16 @@ void Decoder::forward(std::span<const TokenId> tokens, KvSequence& sequence,
   sequence.advance(n_tokens);
 }
 
+/// Codes of 8 bits add less than what keys and values have from weights of fewer.
+AttentionRounding Decoder::attention_rounding(const LayerWeights& w) const {
+  if (weights_.exact()) return AttentionRounding::none;
+  const auto is_coarse = [](const WeightView& weight) {
+    return traits(weight.type).bits_per_value() < 8;
+  };
+  return is_coarse(w.key) && is_coarse(w.value) ? AttentionRounding::bytes
+                                                : AttentionRounding::bfloat16;
+}
+
 void Decoder::layer(int index, int n_tokens, const KvSequence& sequence) {
   const LayerWeights& w = weights_.layers[static_cast<std::size_t>(index)];
   const ArchSpec& arch = *hparams_.arch;
@@ -97,7 +107,7 @@ void Decoder::layer(int index, int n_tokens, const KvSequence& sequence) {
                       .value_dim = hparams_.value_dim,
                       .first_position = sequence.length(),
                       .scale = 1.0f / std::sqrt(static_cast<float>(hparams_.head_dim)),
-                      .exact = weights_.exact(),
+                      .rounding = attention_rounding(w),
                       .out = rows(attended_, n_tokens)});
   observe({&w.output}, rows(attended_, n_tokens));
   backend_.project({.in = rows(attended_, n_tokens),

@@ -43,6 +43,7 @@ class Decoder {
                std::span<float> logits);
 
  private:
+  AttentionRounding attention_rounding(const LayerWeights& weights) const;
   void layer(int index, int n_tokens, const KvSequence& sequence);
   void feed_forward(const LayerWeights& w, View x);
   void head(int first, int n_tokens, std::span<float> logits);

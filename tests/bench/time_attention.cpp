@@ -1,7 +1,8 @@
 // Times attention alone, through the backend: 8 key-value heads, 4 query heads each.
 //
-//   lq_time_attention [TYPE] [HEAD_DIM] [THREADS] [ISA]     without arguments f16 64 1
+//   lq_time_attention [TYPE] [HEAD_DIM] [THREADS] [ISA] [exact]     without arguments f16 64 1
 //
+// Rounded as for weights of fewer than 8 bits, or not at all.
 // Prompts are 512 tokens at several depths; generation is one token, each time over the cache of
 // another layer, 256 MiB in all, so that it comes from memory. Best of 0.4 s a case.
 #include <algorithm>
@@ -32,6 +33,7 @@ struct Case {
   Backend& backend;
   DType type;
   int dim, n_tokens, depth;
+  AttentionRounding rounding;
 
   int n_positions() const { return n_tokens + depth; }
   int n_pages() const { return (n_positions() + kPageTokens - 1) / kPageTokens; }
@@ -70,6 +72,7 @@ struct Case {
                          .value_dim = dim,
                          .first_position = depth,
                          .scale = 0.3f,
+                         .rounding = rounding,
                          .out = {out.data(), n_tokens, kHeads * dim}});
       const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
       best = std::min(best, spent.count());
@@ -96,6 +99,8 @@ int main(int argc, char** argv) {
   const DType type = dtype_named(argc > 1 ? argv[1] : "f16").value_or(DType::F16);
   const int dim = argc > 2 ? std::atoi(argv[2]) : 64;
   const auto backend = make_cpu_backend(argc > 3 ? std::atoi(argv[3]) : 1, argc > 4 ? argv[4] : "");
-  for (const int depth : {0, 4096, 8192}) Case{*backend, type, dim, 512, depth}.report();
-  for (const int depth : {1023, 4095, 16383}) Case{*backend, type, dim, 1, depth}.report();
+  const auto rounding = argc > 5 ? AttentionRounding::none : AttentionRounding::bytes;
+  for (const int depth : {0, 4096, 8192}) Case{*backend, type, dim, 512, depth, rounding}.report();
+  for (const int depth : {1023, 4095, 16383})
+    Case{*backend, type, dim, 1, depth, rounding}.report();
 }
