@@ -20,7 +20,7 @@ namespace {
 
 using namespace lq;
 
-constexpr int kHeads = 32, kKvHeads = 8, kPageTokens = 64;
+constexpr int kHeads = 32, kKvHeads = 8, kPageTokens = 256;
 
 std::vector<float> random_values(std::size_t n) {
   Random random(1);
