@@ -6,12 +6,13 @@ _lq_bench() {
     kernels)
       case "$prev" in
         --type) COMPREPLY=($(compgen -W 'F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS IQ3_S IQ3_XXS IQ2_S IQ2_XS IQ2_XXS IQ1_M IQ1_S TQ1_0 TQ2_0 MXFP4 NVFP4 Q1_0 Q2_0 I4_32 I4_128 I8_32 I8_128 E4M3_32 E4M3_128 NF4 FP4 FP4_16' -- "$cur")); return ;;
-        --op) COMPREPLY=($(compgen -W 'encode encode-importance decode matmul repack panels-1 panels-32' -- "$cur")); return ;;
+        --op) COMPREPLY=($(compgen -W 'encode encode-importance decode matmul repack panels-1 panels-32 stream-1' -- "$cur")); return ;;
+        --shape) COMPREPLY=(); return ;;
         --isa) COMPREPLY=(); return ;;
         -r|--repetitions) COMPREPLY=(); return ;;
         --color) COMPREPLY=($(compgen -W 'auto always never' -- "$cur")); return ;;
       esac
-      words='--type --op --isa --repetitions --explain --json --color --quiet --help --version' ;;
+      words='--type --op --shape --isa --repetitions --explain --json --color --quiet --help --version' ;;
     ppl)
       case "$prev" in
         -c|--ctx) COMPREPLY=(); return ;;

@@ -180,6 +180,8 @@ constexpr cli::Example kExamples[] = {
     {"lq-bench model.gguf -o json", "a report for programs"},
     {"lq-bench kernels --type Q4_K --op encode,decode",
      "one type's kernels, every instruction set"},
+    {"lq-bench kernels --type Q4_K --op stream-1 --shape 8192x2048",
+     "how near products of one token come to what memory gives"},
     {"lq-bench ppl model-q4_k_m.gguf -f wiki.test.raw", "perplexity"},
     {"lq-bench kld model-q4_k_m.gguf model-q3_k_m.gguf --ref model-f16.gguf -f wiki.test.raw",
      "what quantization changed"},

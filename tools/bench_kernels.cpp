@@ -1,5 +1,6 @@
 #include "tools/bench_kernels.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -14,6 +15,7 @@ namespace {
 
 struct Options {
   std::vector<std::string> types, sets, operations;
+  std::string shape;
   int repetitions = 5;
   bool explain = false;
 } options;
@@ -33,8 +35,23 @@ void declare(CLI::App& app) {
   add_list(app, "--type", options.types, "types to measure; a list with commas; without it all")
       ->check(cli::choice(types_with_codec(), cli::Case::ignore));
   add_list(app, "--op", options.operations,
-           "operations to measure; a list with commas; without it all")
+           "operations to measure; a list with commas; without it all. panels-N multiplies N "
+           "tokens from the caches; stream-1 one token with panels in memory 8 times as large as "
+           "the last cache (256 MiB at least, a quarter of the machine's at most), in turn with a "
+           "plain loop that reads the same memory")
       ->check(cli::choice(kernel_operations()));
+  app.add_option("--shape", options.shape,
+                 "rows and columns of the matrix, up to 64 M weights, its rows repeated from the "
+                 "65th on; without it 64x2048, for stream-1 as many rows as the memory holds")
+      ->type_name("ROWSxCOLS")
+      ->check(CLI::Validator(
+          [](std::string& value) -> std::string {
+            return parse_shape(value)
+                       ? std::string()
+                       : "'" + value + "' is not ROWSxCOLS, such as 4096x2048, of up to " +
+                             std::to_string(KernelShape::kMostWeights) + " weights";
+          },
+          ""));
   add_list(app, "--isa", options.sets,
            "instruction sets to measure, as --explain lists them; a list with commas; without it "
            "all that work here")
@@ -78,19 +95,32 @@ std::string header() {
   std::string rule = row("", "", "", "", "", "", "");
   for (std::size_t i = 0; i + 1 < rule.size(); ++i)
     if (rule[i] == ' ') rule[i] = '-';
-  return row("type", "operation", "set", "Mweights/s", "GB/s stored", "Gop/s", "% of peak") + rule;
+  return row("type", "operation", "set", "Mweights/s", "GB/s", "Gop/s", "% of peak") + rule;
 }
 
 std::string case_row(const KernelCase& c) {
   const Spread rate = c.weights_per_second();
-  const double bytes_a_weight =
-      static_cast<double>(c.stored_bytes) / static_cast<double>(c.weights);
   return row(traits(c.type).name, c.operation, c.isa,
              formatted("%.1f", rate.median * 1e-6) + formatted(" +- %.1f", rate.mad * 1e-6) +
                  (is_unsteady(rate) ? " !" : ""),
-             formatted("%.2f", rate.median * bytes_a_weight * 1e-9),
+             formatted("%.2f", c.bytes_per_second() * 1e-9),
              c.tokens > 0 ? formatted("%.1f", c.operations_per_second() * 1e-9) : "",
-             c.peak > 0 ? formatted("%.0f %%", c.percent_of_peak()) : "");
+             c.percent_of_peak() > 0 ? formatted("%.0f %%", c.percent_of_peak()) : "");
+}
+
+void print_legend(const KernelReport& report) {
+  cli::print("\n" + report.machine.cpu + ", one thread, processor time; medians of " +
+             std::to_string(options.repetitions) +
+             " samples +- median absolute deviation\nevery kernel gave the type's own results "
+             "before it was timed; !: the samples differ by more than 3 %\nGB/s: of stored bytes");
+  const auto any = [&](bool from_memory) {
+    return std::any_of(report.cases.begin(), report.cases.end(),
+                       [&](const KernelCase& c) { return c.from_memory() == from_memory; });
+  };
+  if (any(true)) cli::print("; from memory (stream) of panels, which may have more");
+  if (any(false)) cli::print("\n% of peak: of " + meaning_of_peak(report, false));
+  if (any(true)) cli::print("\n% of peak, stream: of " + meaning_of_peak(report, true));
+  cli::print("\n");
 }
 
 void execute(const cli::Context& context) {
@@ -101,10 +131,14 @@ void execute(const cli::Context& context) {
   KernelBenchOptions bench{.types = {},
                            .sets = options.sets,
                            .operations = options.operations,
-                           .repetitions = options.repetitions};
+                           .repetitions = options.repetitions,
+                           .shape = parse_shape(options.shape),
+                           .stream_bytes = 0};
   for (const std::string& name : options.types) bench.types.push_back(*dtype_named(name));
   if (options.explain) {
-    cli::print(to_json(KernelReport{.machine = machine_facts(), .cases = {}}).dump(2) + "\n");
+    cli::print(
+        to_json(KernelReport{.machine = machine_facts(), .cases = {}, .stream_bytes = 0}).dump(2) +
+        "\n");
     return;
   }
   bool begun = false;  // a table without rows says nothing
@@ -120,12 +154,7 @@ void execute(const cli::Context& context) {
     cli::print(to_json(report).dump(2) + "\n");
     return;
   }
-  cli::print(
-      "\n" + report.machine.cpu + ", one thread, processor time; medians of " +
-      std::to_string(options.repetitions) +
-      " samples +- median absolute deviation\nevery kernel gave the type's own results "
-      "before it was timed; !: the samples differ by more than 3 %\n% of peak: of what the set's "
-      "instructions for such products reach alone, from registers\n");
+  print_legend(report);
 }
 
 }  // namespace

@@ -1,17 +1,17 @@
 #include "lib/jobs/machine.h"
 
-#include <sys/mman.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstring>
 #include <fstream>
 #include <sstream>
 #include <vector>
 
-#include "lib/base/error.h"
+#include "lib/backend/host_buffer.h"
 #include "lib/base/parallel.h"
 #include "lib/base/statistics.h"
 #include "lib/base/thread_pool.h"
@@ -47,37 +47,36 @@ std::string interesting_flags() {
   return result;
 }
 
-std::uint64_t cache_bytes(int name) {
-  const long bytes = sysconf(name);
+/// Of the first core's cache of data, as Linux says; what the C library makes of the processor's
+/// own description counts other guests' caches on some virtual machines.
+std::uint64_t cache_bytes(int level, int fallback) {
+  for (int i = 0; i < 8; ++i) {
+    const std::string folder = "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(i) + "/";
+    std::string kind, size;
+    int its_level = 0;
+    if (!(std::ifstream(folder + "level") >> its_level)) break;
+    std::ifstream(folder + "type") >> kind;
+    std::uint64_t kibibytes = 0;
+    char unit = 0;
+    if (its_level == level && kind != "Instruction" &&
+        std::ifstream(folder + "size") >> kibibytes >> unit && unit == 'K')
+      return kibibytes * 1024;
+  }
+  const long bytes = sysconf(fallback);
   return bytes > 0 ? static_cast<std::uint64_t>(bytes) : 0;
 }
 
-/// Anonymous memory in large pages where the system has them, filled.
-class ReadBuffer {
- public:
-  static constexpr std::size_t kBytes = std::size_t{512} << 20;
-  ReadBuffer()
-      : memory_(mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {
-    if (memory_ == MAP_FAILED)
-      fail(ErrorKind::resource, "not enough memory for the bandwidth test (512 MiB)");
-    madvise(memory_, kBytes, MADV_HUGEPAGE);
-  }
-  ~ReadBuffer() { munmap(memory_, kBytes); }
-  ReadBuffer(const ReadBuffer&) = delete;
-  ReadBuffer& operator=(const ReadBuffer&) = delete;
-
-  std::uint64_t* words() const { return static_cast<std::uint64_t*>(memory_); }
-  static constexpr std::ptrdiff_t kWords = kBytes / sizeof(std::uint64_t);
-
- private:
-  void* memory_;
-};
-
-constexpr std::ptrdiff_t kLine = 8;               // words in a cache line
+constexpr std::size_t kReadBytes = std::size_t{512} << 20;  // much larger than most caches
+constexpr std::size_t kLineBytes = 64;
+constexpr std::ptrdiff_t kLine = kLineBytes / sizeof(std::uint64_t);
 constexpr std::ptrdiff_t kAhead = 16 * 1024 / 8;  // far enough for every machine that was measured
 
+}  // namespace
+
 /// A line at a time, spelt out: this file is not compiled for speed.
-std::uint64_t sum(const std::uint64_t* words, std::ptrdiff_t n) {
+std::uint64_t read_memory(const std::byte* memory, std::size_t n_bytes) {
+  const auto* const words = reinterpret_cast<const std::uint64_t*>(memory);
+  const auto n = static_cast<std::ptrdiff_t>(n_bytes / sizeof(std::uint64_t));
   using Pair = std::uint64_t __attribute__((vector_size(16)));
   const auto pair = [&](std::ptrdiff_t i) { return *reinterpret_cast<const Pair*>(words + i); };
   Pair a{}, b{}, c{}, d{};
@@ -92,8 +91,6 @@ std::uint64_t sum(const std::uint64_t* words, std::ptrdiff_t n) {
   return total[0] + total[1];
 }
 
-}  // namespace
-
 MachineFacts machine_facts() {
   MachineFacts facts;
   facts.cpu = field("/proc/cpuinfo", "model name");
@@ -101,34 +98,35 @@ MachineFacts machine_facts() {
   facts.instruction_sets = interesting_flags();
   facts.memory_bytes = static_cast<std::uint64_t>(std::max(0L, sysconf(_SC_PHYS_PAGES))) *
                        static_cast<std::uint64_t>(std::max(0L, sysconf(_SC_PAGESIZE)));
-  facts.l2_cache_bytes = cache_bytes(_SC_LEVEL2_CACHE_SIZE);
-  facts.l3_cache_bytes = cache_bytes(_SC_LEVEL3_CACHE_SIZE);
+  facts.l2_cache_bytes = cache_bytes(2, _SC_LEVEL2_CACHE_SIZE);
+  facts.l3_cache_bytes = cache_bytes(3, _SC_LEVEL3_CACHE_SIZE);
   if (utsname name; uname(&name) == 0)
     facts.operating_system = std::string(name.sysname) + " " + name.release + " " + name.machine;
   return facts;
 }
 
 double read_bandwidth(int threads, int rounds) {
-  const ReadBuffer buffer;
+  const auto buffer = make_host_buffer(kReadBytes, Pages::large);
+  std::byte* const bytes = buffer->data();
   ThreadPool pool(threads);
   const auto for_each_part = [&](const auto& body) {
     pool.run(threads, [&](int i, int) {
-      const auto at = [&](int part) { return ReadBuffer::kWords / kLine * part / threads * kLine; };
-      body(at(i), at(i + 1));
+      const auto at = [&](int part) {
+        return kReadBytes / kLineBytes * static_cast<std::size_t>(part) /
+               static_cast<std::size_t>(threads) * kLineBytes;
+      };
+      body(bytes + at(i), at(i + 1) - at(i));
     });
   };
-  for_each_part([&](std::ptrdiff_t begin, std::ptrdiff_t end) {
-    for (std::ptrdiff_t i = begin; i < end; ++i) buffer.words()[i] = static_cast<std::uint64_t>(i);
-  });
+  // Pages that were never written are one page of zeros.
+  for_each_part([&](std::byte* part, std::size_t n) { std::memset(part, 1, n); });
   std::vector<double> rates;
   std::atomic<std::uint64_t> used = 0;  // keeps the sums from being optimised away
   for (int round = 0; round < rounds; ++round) {
     const auto start = std::chrono::steady_clock::now();
-    for_each_part([&](std::ptrdiff_t begin, std::ptrdiff_t end) {
-      used += sum(buffer.words() + begin, end - begin);
-    });
+    for_each_part([&](std::byte* part, std::size_t n) { used += read_memory(part, n); });
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    rates.push_back(static_cast<double>(ReadBuffer::kBytes) / seconds.count());
+    rates.push_back(static_cast<double>(kReadBytes) / seconds.count());
   }
   return spread_of(rates).median;
 }

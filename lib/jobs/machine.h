@@ -1,5 +1,6 @@
 #pragma once
 // Facts about the machine that a measurement depends on.
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -15,6 +16,10 @@ struct MachineFacts {
 };
 
 MachineFacts machine_facts();
+
+/// Reads n_bytes, a multiple of 64, at a multiple of 16, as fast as a plain loop can. The result
+/// keeps the reading from being optimised away.
+std::uint64_t read_memory(const std::byte* memory, std::size_t n_bytes);
 
 /// Bytes a second that `threads` threads read together from a buffer much larger than the caches:
 /// the median of `rounds` passes. The upper bound of anything that reads weights from memory.

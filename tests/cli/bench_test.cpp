@@ -217,8 +217,11 @@ TEST_CASE("lq-bench kernels: every set's kernels of a type, checked and timed") 
     check_spread(c["weights_per_second"], rates);
     const double stored = c["type"] == "F16" ? 2.0 : 144.0 / 256;
     CHECK(c["stored_bytes"].get<double>() == stored * c["weights"].get<double>());
+    CHECK(c["columns"] == 2048);
+    CHECK((c["operation"] == "stream-1") == (c["rows"] > 64));
+    CHECK((c["operation"] == "stream-1") == (c["percent_of"] == "memory"));
   }
-  CHECK(generic == 14);  // seven operations on two types
+  CHECK(generic == 16);  // eight operations on two types
 }
 
 TEST_CASE("lq-bench kernels: products are a part of what their instructions reach alone") {
@@ -244,6 +247,28 @@ TEST_CASE("lq-bench kernels: products are a part of what their instructions reac
       run_expecting(0, "lq-bench", {"kernels", "--type", "F16", "--op", "panels-32", "-r", "1"})
           .out,
       "% of peak"));
+}
+
+TEST_CASE("lq-bench kernels: matrices of a shape, panels from memory") {
+  const auto table = run_expecting(0, "lq-bench",
+                                   {"kernels", "--type", "Q4_K", "--op", "decode,stream-1", "--isa",
+                                    "generic", "--shape", "96x512", "-r", "1"});
+  CHECK(holds(table.out, "| Q4_K     | stream-1          | generic     |"));
+  CHECK(holds(table.out, "what a plain loop reads from the same "));
+  const auto report =
+      Json::parse(run_expecting(0, "lq-bench",
+                                {"kernels", "--type", "Q4_K", "--op", "decode,panels-1", "--shape",
+                                 "96x512", "-r", "1", "--json"})
+                      .out);
+  for (const Json& c : report["cases"]) {
+    CHECK(c["rows"] == 96);
+    CHECK(c["columns"] == 512);
+    CHECK(c["weights"].get<int>() % (96 * 512) == 0);
+    CHECK((c["operation"] == "panels-1") == (c["panel_bytes"] > 0));
+  }
+  CHECK(holds(run_expecting(2, "lq-bench", {"kernels", "--shape", "64"}).err, "ROWSxCOLS"));
+  CHECK(holds(run_expecting(2, "lq-bench", {"kernels", "--shape", "64x100"}).err,
+              "whole blocks of 32 values"));
 }
 
 TEST_CASE("lq-bench kernels: one set, the reason for the choice, and names that do not exist") {
