@@ -27,6 +27,7 @@ void relax() { __builtin_ia32_pause(); }
 template <class Ready, class Pause>
 bool spin(std::chrono::microseconds limit, const Pause& pause, const Ready& ready) {
   constexpr int kBetweenClocks = 16;
+  if (ready()) return true;
   const auto start = std::chrono::steady_clock::now();
   do {
     for (int i = 0; i < kBetweenClocks; ++i) {
@@ -35,6 +36,14 @@ bool spin(std::chrono::microseconds limit, const Pause& pause, const Ready& read
     }
   } while (std::chrono::steady_clock::now() - start < limit);
   return false;
+}
+
+/// A job is on its caller's stack, and what it refers to above it: one after the other these lines
+/// would take as long as small tasks.
+void prefetch_above(const void* job) {
+  constexpr int kLines = 8, kLineBytes = 64;
+  for (int i = 0; job && i < kLines; ++i)
+    __builtin_prefetch(static_cast<const char*>(job) + kLineBytes * i);
 }
 
 constexpr std::chrono::microseconds kSpin{50}, kYield{2000};
@@ -90,10 +99,9 @@ void ThreadPool::publish(int n, void* job, Enter enter, Task task) {
   LQ_ASSERT(n >= 0 && n <= kMaxTasks);
   // The system is in no hurry to part two busy threads, least of all those of real-time priority.
   if (own_core_ >= 0 && n > 0 && sched_getcpu() != own_core_) move_to(own_core_);
-  job_ = job;
+  job_.store(job, std::memory_order_relaxed);
   enter_ = enter;
   task_ = task;
-  done_.store(0, std::memory_order_relaxed);
   const std::uint64_t number = job_of(ticket_.load(std::memory_order_relaxed)) + 1;
   ticket_.store(number << (2 * kTaskBits) | static_cast<std::uint64_t>(n) << kTaskBits);
   if (sleepers_.load() > 0) {
@@ -102,23 +110,28 @@ void ThreadPool::publish(int n, void* job, Enter enter, Task task) {
   }
   if (n == 0) return;
   enter(job, 0);
-  take_tasks(0, number & kJobMask);
-  const auto done = [&] { return done_.load(std::memory_order_acquire) == n; };
+  int own = 0;
+  take_tasks(0, number & kJobMask, [&] { ++own; });
+  left_to_others_ += static_cast<std::uint64_t>(n - own);
+  const auto done = [&] { return done_.load(std::memory_order_acquire) == left_to_others_; };
   while (!spin(kSpin, relax, done) && !spin(
                                           kYield, [] { sched_yield(); }, done)) {
   }
 }
 
-void ThreadPool::take_tasks(int worker, std::uint64_t entered) {
+template <class Done>
+void ThreadPool::take_tasks(int worker, std::uint64_t entered, const Done& done) {
   while (true) {
     const std::uint64_t ticket = ticket_.fetch_add(1);
     if (taken_of(ticket) >= tasks_of(ticket)) return;
     // The job cannot end, and what it consists of cannot change, before this task is done. It need
     // not be the job of the task before: with that the job may have ended and another begun.
-    if (job_of(ticket) != entered) enter_(job_, worker);
+    void* const job = job_.load(std::memory_order_relaxed);
+    if (job_of(ticket) != entered) enter_(job, worker);
     entered = job_of(ticket);
-    task_(job_, static_cast<int>(taken_of(ticket)), worker);
-    done_.fetch_add(1, std::memory_order_release);
+    task_(job, static_cast<int>(taken_of(ticket)), worker);
+    done();
+    if (taken_of(ticket) + 1 == tasks_of(ticket)) return;
   }
 }
 
@@ -138,7 +151,8 @@ void ThreadPool::serve(int worker) {
   std::uint64_t seen = 0;
   while (!end_.load()) {
     seen = wait_for_job(seen);
-    take_tasks(worker, kNoJob);
+    prefetch_above(job_.load(std::memory_order_relaxed));
+    take_tasks(worker, kNoJob, [&] { done_.fetch_add(1, std::memory_order_release); });
   }
 }
 

@@ -51,22 +51,28 @@ class ThreadPool {
   using Task = void (*)(void* job, int i, int worker);
 
   void publish(int n, void* job, Enter enter, Task task);
-  /// `entered`: the job that the worker has entered.
-  void take_tasks(int worker, std::uint64_t entered);
+  /// `entered`: the job that the worker has entered. done() is called after each task.
+  template <class Done>
+  void take_tasks(int worker, std::uint64_t entered, const Done& done);
   void serve(int worker);
   std::uint64_t wait_for_job(std::uint64_t seen);
+
+  // A line that another core has written takes a quarter of a microsecond to come, so what a worker
+  // needs first is in one, and each is written where it has to be.
 
   /// Number of the job, tasks of the job, tasks taken: one word, so that what is taken belongs to
   /// the job that is read with it.
   alignas(64) std::atomic<std::uint64_t> ticket_{0};
-  alignas(64) std::atomic<int> done_{0};  ///< tasks of the job
+  std::atomic<void*> job_{nullptr};
+  Enter enter_ = nullptr;
+  Task task_ = nullptr;
+  alignas(64) std::atomic<std::uint64_t> done_{
+      0};  ///< tasks of all jobs, by others than the caller
   alignas(64) std::atomic<int> sleepers_{0};
   std::atomic<int> alarm_{0};  ///< what sleepers wait for
   std::atomic<bool> end_{false};
-  void* job_ = nullptr;
-  Enter enter_ = nullptr;
-  Task task_ = nullptr;
-  int own_core_ = -1;  ///< of the caller; -1: any
+  alignas(64) std::uint64_t left_to_others_ = 0;  ///< what done_ will be
+  int own_core_ = -1;                             ///< of the caller; -1: any
   std::vector<std::thread> workers_;
 };
 
