@@ -31,6 +31,10 @@ struct FloatLayout {
   static constexpr int kGroups = kScaled ? kColumns / F.group : 0;
   /// Columns whose products are added up before the sum is scaled and added to the columns before.
   static constexpr int kSum = kScaled ? F.group : 256;
+  /// Sums of them, each of the products of every kParallel-th column in order, that do not wait for
+  /// each other: one panel alone keeps a core busy, and is one stream from memory. Added up by
+  /// halves: 0 and 2, 1 and 3, then those two.
+  static constexpr int kParallel = kSum >= 128 ? 4 : 2;
   /// Bytes: of a column of codes; from the tile's start.
   static constexpr int kColumnBytes =
       kScaled ? kPanelRows / (kNibbles ? 2 : 1) : kPanelRows * static_cast<int>(sizeof(Block));
@@ -129,11 +133,15 @@ void multiply_floats_plain(const FloatMatmulArgs& a) noexcept {
       const float* const x = a.x + static_cast<std::size_t>(t) * a.x_stride;
       float y = 0;
       for (int first = 0; first < a.cols; first += Layout::kSum) {
-        float sum = 0, scale = 1;
-        for (int c = first; c < a.cols && c < first + Layout::kSum; ++c)
+        float sums[Layout::kParallel] = {}, scale = 1;
+        for (int c = first; c < a.cols && c < first + Layout::kSum; ++c) {
+          float& sum = sums[(c - first) % Layout::kParallel];
           sum = fmaf(plain_weight<Block>(panel, c, r), x[c], sum);
+        }
         if constexpr (Layout::kScaled) memcpy(&scale, panel + Layout::scale(first) + 4 * r, 4);
-        y = fmaf(sum * Layout::kUnit, scale, y);
+        for (int half = Layout::kParallel / 2; half > 0; half /= 2)
+          for (int i = 0; i < half; ++i) sums[i] += sums[i + half];
+        y = fmaf(sums[0] * Layout::kUnit, scale, y);
       }
       a.y[static_cast<std::size_t>(t) * a.y_stride + static_cast<std::size_t>(row)] = y;
     }

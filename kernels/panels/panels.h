@@ -23,9 +23,9 @@ struct PanelMatmulArgs {
   std::size_t y_stride;
 };
 
-/// The same for weights that are floats: products of 256 columns are added up in order, one
-/// rounding each, then their sum to those before. The bits of y are the same in every set, range
-/// and n_tokens.
+/// The same for weights that are floats: the products of 256 columns, or of those that share a
+/// scale, are added up as FloatLayout::kParallel sums, one rounding each, then their sum to those
+/// before. The bits of y are the same in every set, range and n_tokens.
 struct FloatMatmulArgs {
   const std::byte* panels;  ///< of the matrix: [cols][16] each
   int rows, cols;

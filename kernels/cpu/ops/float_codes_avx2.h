@@ -93,5 +93,25 @@ inline void load_columns(Floats8, const std::byte* codes, int half,
   }
 }
 
+/// A column of BF16 is words of 32 bits with two rows each: even rows are a part, odd rows the
+/// other.
+template <>
+struct FloatStream<Floats8, BlockBF16> {
+  static constexpr bool kIsScaled = false;
+  static constexpr float kUnit = 1;
+  static void load(const std::byte* codes, int, __m256 (&v)[1][2]) {
+    __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
+    __asm__("" : "+x"(words));  // loaded once
+    v[0][0] = _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
+    v[0][1] = _mm256_castsi256_ps(
+        _mm256_and_si256(words, _mm256_set1_epi32(static_cast<int>(0xffff0000))));
+  }
+  static void put_in_order(__m256 (&v)[2]) {
+    const __m256 low = _mm256_unpacklo_ps(v[0], v[1]), high = _mm256_unpackhi_ps(v[0], v[1]);
+    v[0] = _mm256_permute2f128_ps(low, high, 0x20);
+    v[1] = _mm256_permute2f128_ps(low, high, 0x31);
+  }
+};
+
 }  // namespace
 }  // namespace lq::kernels

@@ -65,6 +65,55 @@ requires(Block::kFloatPanel.code == FloatCode::e4m3) struct FloatStream<Floats16
     const __m512i mask = _mm512_set1_epi32(static_cast<int>(0x87f00000));
     v[0][0] = _mm512_castsi512_ps(_mm512_and_si512(_mm512_slli_epi32(wide, 20), mask));
   }
+  static void put_in_order(__m512 (&)[1]) {}
+};
+
+/// Two columns of BF16 are words of 32 bits with two rows each: a shift and a mask make numbers of
+/// them, without crossing lanes. The lower lanes are the first column's, so that sums 0 and 1, and
+/// 2 and 3, are halves of a vector.
+template <int T>
+struct ParallelSums<Floats16, BlockBF16, T, 4, 0> {
+  __m512 even[2][T], odd[2][T];  ///< rows
+
+  ParallelSums() {
+#pragma GCC unroll 2
+    for (int pair = 0; pair < 2; ++pair)
+#pragma GCC unroll 4
+      for (int t = 0; t < T; ++t) even[pair][t] = odd[pair][t] = _mm512_setzero_ps();
+  }
+  template <class Inputs>
+  void add(const std::byte* codes, const Inputs& x, int c) {
+    const __m512i first = _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0);
+    const __m512i last = _mm512_set_epi32(3, 3, 3, 3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 2, 2, 2);
+    __m512 values[T];
+#pragma GCC unroll 4
+    for (int t = 0; t < T; ++t) values[t] = _mm512_broadcast_f32x4(_mm_loadu_ps(x.at(t, c)));
+#pragma GCC unroll 2
+    for (int pair = 0; pair < 2; ++pair) {
+      __m512i words = _mm512_loadu_si512(codes + 64 * pair);
+      __asm__("" : "+v"(words));  // loaded once
+      const __m512 evens = _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
+      const __m512 odds = _mm512_castsi512_ps(
+          _mm512_and_si512(words, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
+#pragma GCC unroll 4
+      for (int t = 0; t < T; ++t) {
+        const __m512 value = _mm512_permutevar_ps(values[t], pair ? last : first);
+        even[pair][t] = _mm512_fmadd_ps(evens, value, even[pair][t]);
+        odd[pair][t] = _mm512_fmadd_ps(odds, value, odd[pair][t]);
+      }
+    }
+  }
+  void store(__m512 (&total)[T][1]) const {
+    const auto both_halves = [](__m512 a, __m512 b) {
+      const __m512 sum = _mm512_add_ps(a, b);
+      return _mm256_add_ps(_mm512_castps512_ps256(sum), _mm512_extractf32x8_ps(sum, 1));
+    };
+    const __m512i rows = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    for (int t = 0; t < T; ++t)
+      total[t][0] =
+          _mm512_permutex2var_ps(_mm512_castps256_ps512(both_halves(even[0][t], even[1][t])), rows,
+                                 _mm512_castps256_ps512(both_halves(odd[0][t], odd[1][t])));
+  }
 };
 
 }  // namespace

@@ -1,11 +1,12 @@
 #pragma once
-// Products with panels of floats, for any instruction set. Few tokens: one panel or some stream by.
-// Many: 256 columns of a panel become binary32 in the first cache and meet a tile of tokens at a
-// time, whose sums stay in registers. Scales are for sums, not for weights.
+// Products with panels of floats, for any instruction set. Few tokens: one panel after the other
+// streams by. Many: 256 columns of a panel become binary32 in the first cache and meet a tile of
+// tokens at a time, whose sums stay in registers. Scales are for sums, not for weights.
 //
 // V is a set's vectors (floats_*.h): a column of 16 rows is V::kParts of them, and load_columns(V,
-// ..) makes them of codes. V::kStreams sums of rows are in flight where weights stream by,
-// V::kTileTokens tokens meet a panel in the cache.
+// ..) makes them of codes. V::kStreamSums vectors of sums are in registers where weights stream by,
+// for V::kStreamTokens tokens at most; V::kTileSums where they are in the cache, for
+// V::kMostTileTokens; that is the way from V::kManyTokens on.
 #include "kernels/cpu/ops/float_columns.h"
 #include "kernels/cpu/ops/store_rows.h"
 
@@ -33,90 +34,70 @@ inline void add_sum(typename V::Value sum, float unit, const std::byte* scale, f
 /// Keeps the compiler from holding results in registers, which the sums need.
 inline void keep_in_memory(void* p) { __asm__("" : : "r"(p) : "memory"); }
 
-/// Values of T tokens in n of up to kSum columns; scaled ones are made.
-template <int T, int kSum, bool kIsScaled>
-struct StreamInputs {
-  const float* x;
-  std::size_t stride;
-  StreamInputs(const float* from, std::size_t x_stride, int) : x(from), stride(x_stride) {}
-  float value(int t, int c) const {
-    return x[static_cast<std::size_t>(t) * stride + static_cast<std::size_t>(c)];
-  }
-};
-template <int T, int kSum>
-struct StreamInputs<T, kSum, true> {
-  float scaled[T][kSum];
-  StreamInputs(const float* from, std::size_t x_stride, int n) {
-    for (int t = 0; t < T; ++t, from += x_stride)
-      for (int c = 0; c < n; ++c) scaled[t][c] = from[c] * kStreamScale;
-  }
-  float value(int t, int c) const { return scaled[t][c]; }
-};
+/// K parallel sums, from kFirst on, of n columns, at most kSum, in one.
+template <class V, class Block, int T, int K, int kFirst, class Inputs>
+inline void sum_columns(const std::byte* codes, int n, const Inputs& x,
+                        typename V::Value (&total)[T][V::kParts]) {
+  constexpr int kColumnBytes = FloatLayout<Block>::kColumnBytes;
+  constexpr int kStep = kColumnStep<Block>;
+  ParallelSums<V, Block, T, K, kFirst> sums;
+  int c = 0;
+  for (; c + kStep <= n; c += kStep) sums.add(codes + c * kColumnBytes, x, c);
+  if constexpr (!FloatLayout<Block>::kScaled)
+    if (c < n) {  // columns that are not there: products of zeros
+      std::byte last[kStep * kColumnBytes] = {};
+      float values[T][kStep] = {};
+      for (int i = 0; c + i < n; ++i) {
+        __builtin_memcpy(last + i * kColumnBytes, codes + (c + i) * kColumnBytes, kColumnBytes);
+        for (int t = 0; t < T; ++t) values[t][i] = *x.at(t, c + i);
+      }
+      sums.add(last, StreamInputs<T, kStep, false>(values[0], kStep, kStep), 0);
+    }
+  sums.store(total);
+}
 
-/// P panels from `panel` on times tokens [first, first + T).
-template <class V, class Block, int P, int T>
-inline void stream_panels(const FloatMatmulArgs& a, int panel, int first) {
+/// A panel times tokens [first, first + T).
+template <class V, class Block, int T>
+inline void stream_panel(const FloatMatmulArgs& a, int panel, int first) {
   using Layout = FloatLayout<Block>;
   using Stream = FloatStream<V, Block>;
-  constexpr int kAtOnce = kColumnsAtOnce<Block>;
-  alignas(64) float y[P][T][kPanelRows] = {};
-  const std::byte* w[P];
-  for (int p = 0; p < P; ++p) w[p] = panel_of<Block>(a, panel + p);
+  alignas(64) float y[T][kPanelRows] = {};
+  const std::byte* const w = panel_of<Block>(a, panel);
   const float* const x = a.x + static_cast<std::size_t>(first) * a.x_stride;
   for (int begin = 0; begin < a.cols; begin += Layout::kSum) {
     const int n = a.cols - begin < Layout::kSum ? a.cols - begin : Layout::kSum;
-    typename V::Value sum[P][T][V::kParts];
-    for (auto& tokens : sum)
-      for (auto& token : tokens)
-        for (auto& part : token) part = V::zero();
-    const std::ptrdiff_t column = Layout::column(begin);
     const StreamInputs<T, Layout::kSum, Stream::kIsScaled> inputs(x + begin, a.x_stride, n);
-    for (int c = 0; c < n; c += kColumnStep<Block>)
-#pragma GCC unroll 2
-      for (int half = 0; half < kColumnStep<Block> / kAtOnce; ++half)
-#pragma GCC unroll 4
-        for (int p = 0; p < P; ++p) {
-          typename V::Value weight[kAtOnce][V::kParts];
-          Stream::load(w[p] + column + c * Layout::kColumnBytes, half, weight);
-#pragma GCC unroll 4
-          for (int i = 0; i < kAtOnce; ++i)
-#pragma GCC unroll 2
-            for (int part = 0; part < V::kParts; ++part)
-#pragma GCC unroll 8
-              for (int t = 0; t < T; ++t)
-                sum[p][t][part] = V::multiply_add(weight[i][part],
-                                                  V::all(inputs.value(t, c + kAtOnce * half + i)),
-                                                  sum[p][t][part]);
-        }
-    for (int p = 0; p < P; ++p)
+    const std::byte* const codes = w + Layout::column(begin);
+    typename V::Value total[T][V::kParts];
+    if constexpr (Layout::kParallel * T * V::kParts <= V::kStreamSums) {
+      sum_columns<V, Block, T, Layout::kParallel, 0>(codes, n, inputs, total);
+    } else {  // the second time from the first cache
+      constexpr int K = Layout::kParallel / 2;
+      static_assert(K * T * V::kParts <= V::kStreamSums);
+      typename V::Value odd[T][V::kParts];
+      sum_columns<V, Block, T, K, 0>(codes, n, inputs, total);
+      sum_columns<V, Block, T, K, 1>(codes, n, inputs, odd);
       for (int t = 0; t < T; ++t)
         for (int part = 0; part < V::kParts; ++part)
-          add_sum<V, Block>(sum[p][t][part], Stream::kUnit,
-                            w[p] + Layout::scale(begin) + 4 * V::kLanes * part,
-                            y[p][t] + V::kLanes * part);
+          total[t][part] = V::add(total[t][part], odd[t][part]);
+    }
+    for (int t = 0; t < T; ++t) {
+      Stream::put_in_order(total[t]);
+      for (int part = 0; part < V::kParts; ++part)
+        add_sum<V, Block>(total[t][part], Stream::kUnit,
+                          w + Layout::scale(begin) + 4 * V::kLanes * part, y[t] + V::kLanes * part);
+    }
     keep_in_memory(y);
   }
-  for (int p = 0; p < P; ++p) store_rows(a, panel + p, first, T, y[p]);
+  store_rows(a, panel, first, T, y);
 }
 
-/// T tokens from `first` on. Tables need registers and take longer.
+/// A panel times all tokens from `first` on, T or fewer at a time.
 template <class V, class Block, int T>
-inline void stream_tokens(const FloatMatmulArgs& a, int first) {
-  constexpr int kWanted = V::kStreams / (FloatLayout<Block>::kNibbles ? 2 : 1) / V::kParts / T;
-  constexpr int kTogether = kWanted > 1 ? kWanted : 1;
-  int p = a.panel_begin;
-  for (; p + kTogether <= a.panel_end; p += kTogether)
-    stream_panels<V, Block, kTogether, T>(a, p, first);
-  if constexpr (kTogether > 1)
-    for (; p < a.panel_end; ++p) stream_panels<V, Block, 1, T>(a, p, first);
-}
-
-/// All tokens from `first` on, T or fewer at a time.
-template <class V, class Block, int T>
-inline void multiply_few_floats(const FloatMatmulArgs& a, int first) {
-  for (; first + T <= a.n_tokens; first += T) stream_tokens<V, Block, T>(a, first);
+inline void multiply_few_floats(const FloatMatmulArgs& a, int panel, int first) {
+  for (; first + T <= a.n_tokens; first += T) stream_panel<V, Block, T>(a, panel, first);
   if constexpr (T > 1)
-    if (first < a.n_tokens) multiply_few_floats<V, Block, T / 2>(a, first);
+    if (first < a.n_tokens) multiply_few_floats<V, Block, T / 2>(a, panel, first);
 }
 
 constexpr int kFloatChunk = 256;   ///< columns; whole tiles
@@ -131,11 +112,11 @@ struct FloatChunk {
 
 template <class V, class Block>
 inline void expand_chunk(FloatChunk& chunk) {
-  constexpr int kAtOnce = kColumnsAtOnce<Block>;
-  for (int c = 0; c < chunk.n; c += kColumnStep<Block>) {
+  constexpr int kAtOnce = kColumnsAtOnce<Block>, kHalves = FloatLayout<Block>::kNibbles ? 2 : 1;
+  for (int c = 0; c < chunk.n; c += kAtOnce * kHalves) {
     const std::byte* const codes = chunk.panel + FloatLayout<Block>::column(chunk.begin + c);
 #pragma GCC unroll 2
-    for (int half = 0; half < kColumnStep<Block> / kAtOnce; ++half) {
+    for (int half = 0; half < kHalves; ++half) {
       typename V::Value columns[kAtOnce][V::kParts];
       load_columns<Block>(V{}, codes, half, columns);
       for (int i = 0; i < kAtOnce; ++i)
@@ -145,34 +126,93 @@ inline void expand_chunk(FloatChunk& chunk) {
   }
 }
 
+/// K of n parallel sums of T rows of x: those of columns 0, n / K .. of each n.
+template <class V, int T, int n, int K>
+struct TileSums {
+  static constexpr int kApart = n / K;
+  typename V::Value sum[K][T][V::kParts];
+
+  TileSums() {
+#pragma GCC unroll 4
+    for (auto& tokens : sum)
+#pragma GCC unroll 12
+      for (auto& token : tokens)
+#pragma GCC unroll 2
+        for (auto& part : token) part = V::zero();
+  }
+  void add(const float (*weight)[kPanelRows], int n_columns, const float* x, std::size_t x_stride) {
+    int c = 0;
+    for (; c + (K - 1) * kApart < n_columns; c += n)
+#pragma GCC unroll 4
+      for (int k = 0; k < K; ++k)
+        add_column(k, weight[c + k * kApart], x + c + k * kApart, x_stride);
+#pragma GCC unroll 4
+    for (int k = 0; k < K - 1; ++k)
+      if (c + k * kApart < n_columns)
+        add_column(k, weight[c + k * kApart], x + c + k * kApart, x_stride);
+  }
+  typename V::Value total(int t, int part) const {
+    return add_halves<V, K>([&](int i) { return sum[i][t][part]; });
+  }
+
+ private:
+  void add_column(int k, const float* weight, const float* x, std::size_t x_stride) {
+    typename V::Value value[V::kParts];
+#pragma GCC unroll 2
+    for (int part = 0; part < V::kParts; ++part) {
+      value[part] = V::load(weight + V::kLanes * part);
+      if constexpr (V::kParts > 1) __asm__("" : "+v"(value[part]));  // loaded once
+    }
+#pragma GCC unroll 12
+    for (int t = 0; t < T; ++t) {
+      const auto of_token = V::all(x[static_cast<std::size_t>(t) * x_stride]);
+#pragma GCC unroll 2
+      for (int part = 0; part < V::kParts; ++part)
+        sum[k][t][part] = V::multiply_add(value[part], of_token, sum[k][t][part]);
+    }
+  }
+};
+
+/// Parallel sums that registers hold for a tile of tokens: all, or half of them and then the
+/// others.
+template <class V, class Block>
+constexpr int kTileParallel =
+    FloatLayout<Block>::kParallel < V::kTileParallel ? FloatLayout<Block>::kParallel
+                                                     : V::kTileParallel;
+template <class V, class Block>
+constexpr int kTileTokens = V::kTileSums / V::kParts / kTileParallel<V, Block> < V::kMostTileTokens
+                                ? V::kTileSums / V::kParts / kTileParallel<V, Block>
+                                : V::kMostTileTokens;
+
 /// y[T][16] += a chunk times T rows of x.
 template <class V, class Block, int T>
 inline void add_float_tile(const FloatChunk& chunk, const float* x, std::size_t x_stride,
                            float (*y)[kPanelRows]) {
   using Layout = FloatLayout<Block>;
+  constexpr int kParallel = Layout::kParallel, K = kTileParallel<V, Block>;
+  constexpr bool kTwice = K < kParallel;
+  static_assert(K * (kTwice + 1) == kParallel);
   for (int begin = 0; begin < chunk.n; begin += Layout::kSum) {
-    const int end = chunk.n - begin < Layout::kSum ? chunk.n : begin + Layout::kSum;
-    typename V::Value sum[T][V::kParts];
-    for (auto& token : sum)
-      for (auto& part : token) part = V::zero();
-    for (int c = begin; c < end; ++c) {
-      typename V::Value weight[V::kParts];
-      for (int part = 0; part < V::kParts; ++part)
-        weight[part] = V::load(chunk.weight[c] + V::kLanes * part);
-#pragma GCC unroll 12
-      for (int t = 0; t < T; ++t) {
-        const auto value =
-            V::all(x[static_cast<std::size_t>(t) * x_stride + static_cast<std::size_t>(c)]);
-#pragma GCC unroll 2
-        for (int part = 0; part < V::kParts; ++part)
-          sum[t][part] = V::multiply_add(weight[part], value, sum[t][part]);
-      }
-    }
+    const int n = chunk.n - begin < Layout::kSum ? chunk.n - begin : Layout::kSum;
     const std::byte* const scale = chunk.panel + Layout::scale(chunk.begin + begin);
+    alignas(64) float pair[T][kPanelRows];
+    if constexpr (kTwice) {
+      TileSums<V, T, kParallel, K> sums;
+      sums.add(chunk.weight + begin, n, x + begin, x_stride);
+      for (int t = 0; t < T; ++t)
+        for (int part = 0; part < V::kParts; ++part)
+          V::store(pair[t] + V::kLanes * part, sums.total(t, part));
+    }
+    constexpr int kFirst = kTwice;  // columns 1 and 3
+    TileSums<V, T, kParallel, K> sums;
+    sums.add(chunk.weight + begin + kFirst, n - kFirst, x + begin + kFirst, x_stride);
     for (int t = 0; t < T; ++t)
-      for (int part = 0; part < V::kParts; ++part)
-        add_sum<V, Block>(sum[t][part], Layout::kUnit, scale + 4 * V::kLanes * part,
-                          y[t] + V::kLanes * part);
+      for (int part = 0; part < V::kParts; ++part) {
+        const int row = V::kLanes * part;
+        auto sum = sums.total(t, part);
+        if constexpr (kTwice) sum = V::add(V::load(pair[t] + row), sum);
+        add_sum<V, Block>(sum, Layout::kUnit, scale + 4 * row, y[t] + row);
+      }
   }
 }
 
@@ -185,8 +225,8 @@ inline void add_float_tiles(const FloatChunk& chunk, const float* x, std::size_t
     add_float_tile<V, Block, T>(chunk, x + static_cast<std::size_t>(t) * x_stride, x_stride, y + t);
   if constexpr (T > 1)
     if (t < n_tokens)
-      add_float_tiles<V, Block, T / 2>(chunk, x + static_cast<std::size_t>(t) * x_stride, x_stride,
-                                       n_tokens - t, y + t);
+      add_float_tiles<V, Block, (T > 2 ? T - 2 : 1)>(
+          chunk, x + static_cast<std::size_t>(t) * x_stride, x_stride, n_tokens - t, y + t);
 }
 
 constexpr int kPanelsABlock = 8;  ///< that meet a chunk of the tokens while it is in the cache
@@ -207,7 +247,7 @@ inline void multiply_float_block(const FloatMatmulArgs& a, int panel, int n_pane
     for (int p = 0; p < n_panels; ++p) {
       chunk.panel = panel_of<Block>(a, panel + p);
       expand_chunk<V, Block>(chunk);
-      add_float_tiles<V, Block, V::kTileTokens>(chunk, x, a.x_stride, n_tokens, y[p]);
+      add_float_tiles<V, Block, kTileTokens<V, Block>>(chunk, x, a.x_stride, n_tokens, y[p]);
     }
   }
   for (int p = 0; p < n_panels; ++p) store_rows(a, panel + p, first, n_tokens, y[p]);
@@ -215,7 +255,11 @@ inline void multiply_float_block(const FloatMatmulArgs& a, int panel, int n_pane
 
 template <class V, class Block>
 void multiply_floats(const FloatMatmulArgs& a) noexcept {
-  if (a.n_tokens < V::kTileTokens) return multiply_few_floats<V, Block, V::kStreamTokens>(a, 0);
+  if (a.n_tokens < V::kManyTokens) {
+    for (int p = a.panel_begin; p < a.panel_end; ++p)
+      multiply_few_floats<V, Block, V::kStreamTokens>(a, p, 0);
+    return;
+  }
   for (int first = 0; first < a.n_tokens; first += kFloatTokens) {
     const int n = a.n_tokens - first < kFloatTokens ? a.n_tokens - first : kFloatTokens;
     for (int p = a.panel_begin; p < a.panel_end; p += kPanelsABlock) {

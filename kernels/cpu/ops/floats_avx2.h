@@ -12,9 +12,10 @@ struct Floats8 {
   static constexpr int kLanes = 8;
   static constexpr int kTileRows = 4;         ///< of a product: 4 rows x 3 registers and 4 more
   static constexpr int kParts = 16 / kLanes;  ///< of a column of a panel
-  static constexpr int kStreams = 8;       ///< sums in flight: products do not wait for each other
-  static constexpr int kStreamTokens = 2;  ///< most that stream by together
-  static constexpr int kTileTokens = 6;    ///< of panels of floats in the cache
+  static constexpr int kStreamSums = 8;       ///< of panels: float_products.h
+  static constexpr int kStreamTokens = 2;
+  static constexpr int kTileSums = 12, kTileParallel = 2, kMostTileTokens = 3;
+  static constexpr int kManyTokens = 6;
 
   static Value zero() { return _mm256_setzero_ps(); }
   static Value all(float x) { return _mm256_set1_ps(x); }

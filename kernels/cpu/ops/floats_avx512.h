@@ -11,9 +11,10 @@ struct Floats16 {
   static constexpr int kLanes = 16;
   static constexpr int kTileRows = 8;         ///< of a product: 8 rows x 3 registers and 4 more
   static constexpr int kParts = 16 / kLanes;  ///< of a column of a panel
-  static constexpr int kStreams = 4;       ///< sums in flight: products do not wait for each other
-  static constexpr int kStreamTokens = 8;  ///< most that stream by together
-  static constexpr int kTileTokens = 8;    ///< of panels of floats in the cache
+  static constexpr int kStreamSums = 16;      ///< of panels: float_products.h
+  static constexpr int kStreamTokens = 4;
+  static constexpr int kTileSums = 24, kTileParallel = 4, kMostTileTokens = 8;
+  static constexpr int kManyTokens = 16;
 
   static Value zero() { return _mm512_setzero_ps(); }
   static Value all(float x) { return _mm512_set1_ps(x); }
