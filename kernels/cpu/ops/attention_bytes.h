@@ -1,9 +1,8 @@
 #pragma once
 // Cached keys and values as codes of 8 bits, made once for all query rows of a stage; with AVX-512.
 //
-//   key   = scale * code     of its values mixed by a Hadamard matrix, as those of queries are:
-//   that
-//                            changes no product but for a factor, and no value stands out
+//   key   = scale * code     of its values mixed by a Hadamard matrix, as those of queries are,
+//                            which changes no product but for a factor; no value stands out
 //   value = scale * code     2^(log of the scale) is part of the position's weight
 //
 // A block is 64 positions, with head_dim and value_dim whole 16s:
@@ -12,6 +11,8 @@
 //   values  int8 [16][value_dim][4 positions]           8 values of a head meet weights together
 //   key_start int32 [64]: -128 * the sum of codes, key_scale float [64]
 //   value_log, value_inverse float [64]: log2 of the scale, 1 / scale
+#include <type_traits>
+
 #include "kernels/cpu/ops/attention_cache.h"
 #include "kernels/cpu/ops/floats_avx512.h"
 #include "kernels/half.h"

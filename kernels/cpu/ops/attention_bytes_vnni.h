@@ -3,8 +3,7 @@
 // so that softmax needs no sums across lanes.
 //
 //   scores [position][row] = (codes of keys . codes of queries) * scale of the key * unit of the
-//   row
-//                            + log of the value's scale
+//                            row + log of the value's scale
 //   weights = 2^(score - the row's peak in the block) as codes of 0 to 255
 //   mixed [d][row] = keep[row] * mixed + share[row] * (codes of values . weights)
 //
