@@ -30,6 +30,8 @@ bool request_tile_data() {
 
 }  // namespace
 
+bool has_avx_vnni() noexcept { return (extended_features(1).eax & bit_of(4)) != 0; }
+
 bool has_avx512_bf16() noexcept { return (extended_features(1).eax & bit_of(5)) != 0; }
 
 bool has_fast_avx512_bf16() noexcept { return has_avx512_bf16() && __builtin_cpu_is("amd") != 0; }

@@ -4,6 +4,9 @@
 
 namespace lq::kernels {
 
+/// Products of 8-bit integers in registers of AVX2, which is to be asked for beside it.
+bool has_avx_vnni() noexcept;
+
 bool has_avx512_bf16() noexcept;
 
 /// AMD's: a product of pairs takes as long as one of binary32. On Intel's it was measured to take

@@ -6,6 +6,7 @@
 #include "kernels/cpu/ops/panel_products_vnni.h"
 #include "kernels/cpu/ops/peak_loops.h"
 #include "kernels/cpu/ops/requantized_vnni.h"
+#include "kernels/cpu/ops/vnni_rows_512.h"
 
 namespace lq::kernels {
 namespace {
@@ -17,8 +18,9 @@ void peak_of_codes_vnni(int rounds) noexcept {
 
 consteval KernelTable make_table() {
   KernelTable table{.name = "avx512_vnni"};
-  table.panels = panel_kernels_of<PanelsVnni, Floats16>();
-  table.panels.requantized = requantized_products<MultiplyRequantizedVnni>(requantize_avx2);
+  table.panels = panel_kernels_of<PanelsVnni<VnniRows512>, Floats16>();
+  table.panels.requantized =
+      requantized_products<RequantizedVnni<VnniRows512>::Multiply>(requantize_avx2);
   table.byte_attention = byte_attention_vnni();
   table.code_peak = {peak_of_codes_vnni, kPeakChains * 2 * 64};
   return table;

@@ -1,6 +1,7 @@
 #pragma once
 // Weights of panels and activations as tiles of bfloat16, with AVX-512 and its BF16.
-#include "kernels/cpu/ops/panel_groups_avx512.h"
+#include "kernels/cpu/ops/panel_groups.h"
+#include "kernels/cpu/ops/vnni_rows_512.h"
 #include "kernels/panels/tile_products.h"
 
 namespace lq::kernels {
@@ -31,7 +32,16 @@ inline __m512i column_pairs(const BlockBF16* columns) {
 }
 inline __m512i column_pairs(const BlockF16* columns) {
   const auto* const halves = reinterpret_cast<const std::byte*>(columns);
-  return to_bfloat_pairs(load_half_rows(halves), load_half_rows(halves + 2 * kPanelRows));
+  return to_bfloat_pairs(VnniRows512::load_halves(halves),
+                         VnniRows512::load_halves(halves + 2 * kPanelRows));
+}
+
+/// Column kColumn of a unit of codes, as weights.
+template <int kColumn, class Group>
+inline __m512 column_of(const Group& group, __m512i unit) {
+  constexpr int kAlone = static_cast<int>(0x80808000u) + kColumn;  // the other three bytes are 0
+  const __m512i place = _mm512_set4_epi32(kAlone + 12, kAlone + 8, kAlone + 4, kAlone);
+  return group.value(_mm512_cvtepi32_ps(_mm512_shuffle_epi8(unit, place)));
 }
 
 /// For sets of tiles: tile_products.h.
@@ -42,17 +52,18 @@ struct ExpandAvx512 {
     // A group may be several runs.
     constexpr int kUnits = Layout::kGroupUnits < kRunUnits ? Layout::kGroupUnits : kRunUnits;
     constexpr int kRunGroups = kRunUnits / kUnits;
-    const PackedUnits<F> packed{tile};
+    const PackedUnits<VnniRows512, F> packed{tile};
 #pragma GCC unroll 2
     for (int g = 0; g < kRunGroups; ++g) {
-      const GroupWeights<F> group(tile, (kRunUnits * run + kUnits * g) / Layout::kGroupUnits);
+      const GroupWeights<VnniRows512, F> group(
+          tile, (kRunUnits * run + kUnits * g) / Layout::kGroupUnits);
 #pragma GCC unroll 8
       for (int k = 0; k < kUnits; ++k, b += 2 * kTileRow) {
         const __m512i unit = packed.unit(run, kUnits * g + k);
-        _mm512_storeu_si512(
-            b, to_bfloat_pairs(group.template column<0>(unit), group.template column<1>(unit)));
-        _mm512_storeu_si512(b + kTileRow, to_bfloat_pairs(group.template column<2>(unit),
-                                                          group.template column<3>(unit)));
+        _mm512_storeu_si512(b,
+                            to_bfloat_pairs(column_of<0>(group, unit), column_of<1>(group, unit)));
+        _mm512_storeu_si512(b + kTileRow,
+                            to_bfloat_pairs(column_of<2>(group, unit), column_of<3>(group, unit)));
       }
     }
   }

@@ -1,6 +1,6 @@
 #pragma once
-// Requantized products (requantized.h) with AVX-512 VNNI.
-#include "kernels/cpu/ops/panel_groups_avx512.h"
+// Requantized products (requantized.h) with VNNI, for vectors V of 16 rows.
+#include "kernels/cpu/ops/panel_groups.h"
 #include "kernels/cpu/ops/panel_matmul.h"
 #include "kernels/panels/requantized.h"
 
@@ -69,113 +69,117 @@ inline void requantize_avx2(const QuantizeArgs& a) noexcept {
 }
 
 /// 256 columns of 16 rows: what a code is multiplied with and added to, twice 16 bits a row.
-template <PanelForm F>
+template <class V, PanelForm F>
 struct RequantizedColumns {
   using Layout = PanelLayout<F>;
   using X = RequantizedActivations;
+  using Integers = typename V::Integers;
+  using Floats = typename V::Floats;
   static constexpr int kMostGroups = 256 / F.group;
-  __m512i step[kMostGroups], start[kMostGroups];
-  __m512 unit;  ///< / 2^8
+  Integers step[kMostGroups], start[kMostGroups];
+  Floats unit;  ///< / 2^8
 
   void unpack(const std::byte* tiles, int n_tiles) {
     const int n_groups = n_tiles * Layout::kGroups;
-    __m512 steps[kMostGroups], lows[kMostGroups];
-    __m512i zeros[kMostGroups];
-    __m512 peak = _mm512_setzero_ps();
+    Floats steps[kMostGroups], lows[kMostGroups];
+    Integers zeros[kMostGroups];
+    Floats peak = V::floats(0);
     for (int g = 0; g < n_groups; ++g) {
-      const GroupWeights<F> group(tiles + g / Layout::kGroups * Layout::kBytes,
-                                  g % Layout::kGroups);
+      const GroupWeights<V, F> group(tiles + g / Layout::kGroups * Layout::kBytes,
+                                     g % Layout::kGroups);
       steps[g] = group.step;
       if constexpr (F.mins) lows[g] = group.low;
-      if constexpr (F.zeros) zeros[g] = _mm512_cvtps_epi32(group.zero);
+      if constexpr (F.zeros) zeros[g] = V::to_words(group.zero);
       for (const float code : {0.0f, static_cast<float>(Layout::kMaxCode)})
-        peak = _mm512_max_ps(magnitude(group.value(_mm512_set1_ps(code))), peak);
+        peak = V::largest(V::magnitude(group.value(V::floats(code))), peak);
     }
-    unit = _mm512_mul_ps(_mm512_div_ps(peak, _mm512_set1_ps(127)), _mm512_set1_ps(0x1p-8f));
-    const __m512 inverse =
-        _mm512_div_ps(_mm512_set1_ps(kUnits), _mm512_max_ps(peak, _mm512_set1_ps(kTinyPeak)));
+    unit = V::multiply(V::divide(peak, V::floats(127)), V::floats(0x1p-8f));
+    const Floats inverse = V::divide(V::floats(kUnits), V::largest(peak, V::floats(kTinyPeak)));
     for (int g = 0; g < n_groups; ++g) {
-      const __m512i whole = _mm512_cvtps_epi32(_mm512_mul_ps(steps[g], inverse));
-      const __m512i middle = _mm512_set1_epi32(kMiddle);
+      const Integers whole = V::to_words(V::multiply(steps[g], inverse));
+      const Integers middle = V::words(kMiddle);
       step[g] = both_halves(whole);
       if constexpr (F.mins) {
-        start[g] = _mm512_add_epi32(middle, _mm512_cvtps_epi32(_mm512_mul_ps(lows[g], inverse)));
+        start[g] = V::add_32(middle, V::to_words(V::multiply(lows[g], inverse)));
       } else if constexpr (F.zeros) {
-        start[g] = _mm512_sub_epi32(middle, _mm512_mullo_epi16(step[g], zeros[g]));
+        start[g] = V::subtract_32(middle, V::multiply_16(step[g], zeros[g]));
       } else {
         static_assert(F.zero > 0);
-        start[g] = _mm512_sub_epi32(middle, _mm512_slli_epi32(whole, __builtin_ctz(F.zero)));
+        start[g] = V::subtract_32(middle, V::shift_left_32(whole, __builtin_ctz(F.zero)));
       }
       start[g] = both_halves(start[g]);
     }
   }
 
   /// The weights of a unit with codes.
-  __m512i weights(__m512i codes, int g) const {
-    const __m512i upper = _mm512_set1_epi16(static_cast<short>(0xff00));
-    const __m512i even = _mm512_andnot_si512(upper, codes), odd = _mm512_srli_epi16(codes, 8);
-    const __m512i even_sum = _mm512_add_epi16(_mm512_mullo_epi16(even, step[g]), start[g]);
-    const __m512i odd_sum = _mm512_add_epi16(_mm512_mullo_epi16(odd, step[g]), start[g]);
-    constexpr __mmask64 kOddBytes = 0xaaaaaaaaaaaaaaaau;
-    return _mm512_mask_blend_epi8(kOddBytes, _mm512_srli_epi16(even_sum, 8), odd_sum);
+  Integers weights(Integers codes, int g) const {
+    const Integers even = V::bits_and(codes, V::halves(0x00ff)), odd = V::shift_right_16(codes, 8);
+    const Integers even_sum = V::add_16(V::multiply_16(even, step[g]), start[g]);
+    const Integers odd_sum = V::add_16(V::multiply_16(odd, step[g]), start[g]);
+    return V::merge_bytes(V::shift_right_16(even_sum, 8), odd_sum);
   }
 
   /// y[t][rows] += the columns times x.
   template <int T>
-  void add_product(const UnpackedUnits& weights, int n_tiles, const std::byte* x,
+  void add_product(const UnpackedUnits<V>& weights, int n_tiles, const std::byte* x,
                    float (*y)[kPanelRows]) const {
-    __m512i total[T];
-    for (int t = 0; t < T; ++t) total[t] = broadcast_word(x + T * X::kBegin + 4 * t);
-    for (int run = 0; run < n_tiles * Layout::kTileRuns; ++run) {
-      __m512i sum[T];
-      for (__m512i& s : sum) s = _mm512_setzero_si512();
-      add_units<kRunUnits, T>(weights, x + 32 * T * run, run, 0, sum);
-#pragma GCC unroll 8
-      for (int t = 0; t < T; ++t)
-        total[t] = _mm512_add_epi32(
-            total[t],
-            _mm512_sllv_epi32(sum[t], broadcast_word(x + T * X::kShifts + 4 * (run * T + t))));
-    }
-#pragma GCC unroll 8
-    for (int t = 0; t < T; ++t)
-      _mm512_storeu_ps(
-          y[t], _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(total[t]), unit),
-                                broadcast_float(x + T * X::kScale + 4 * t), _mm512_loadu_ps(y[t])));
+    // What tokens have stands side by side in words: those of the next ones are as many further.
+    for (int t = 0; t < T; t += V::kTokens) add_tokens<T>(weights, n_tiles, x + 4 * t, y + t);
   }
 
  private:
-  static __m512 magnitude(__m512 v) {
-    return _mm512_castsi512_ps(
-        _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff)));
+  /// The first V::kTokens of T tokens.
+  template <int T>
+  void add_tokens(const UnpackedUnits<V>& weights, int n_tiles, const std::byte* x,
+                  float (*y)[kPanelRows]) const {
+    constexpr int N = V::kTokens;
+    static_assert(T % N == 0);
+    Integers total[N];
+    for (int t = 0; t < N; ++t) total[t] = V::broadcast_word(x + T * X::kBegin + 4 * t);
+    for (int run = 0; run < n_tiles * Layout::kTileRuns; ++run) {
+      Integers sum[N];
+      for (Integers& s : sum) s = V::words(0);
+      add_units<V, kRunUnits, T>(weights, x + 32 * T * run, run, 0, sum);
+#pragma GCC unroll 8
+      for (int t = 0; t < N; ++t)
+        total[t] = V::add_32(
+            total[t],
+            V::shift_left_32(sum[t], V::broadcast_word(x + T * X::kShifts + 4 * (run * T + t))));
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < N; ++t)
+      V::store_floats(y[t], V::multiply_add(V::multiply(V::to_floats(total[t]), unit),
+                                            V::broadcast_float(x + T * X::kScale + 4 * t),
+                                            V::load_floats(y[t])));
   }
-  static __m512i both_halves(__m512i v) {
-    return _mm512_or_si512(_mm512_slli_epi32(v, 16),
-                           _mm512_and_si512(v, _mm512_set1_epi32(0xffff)));
+
+  static Integers both_halves(Integers v) {
+    return V::bits_or(V::shift_left_32(v, 16), V::bits_and(v, V::words(0xffff)));
   }
 };
 
+template <class V>
 struct RequantizedVnni {
   using X = RequantizedActivations;
   static constexpr int kWidest = kRequantizedTile, kBlockTokens = 128, kBlockColumns = 2048;
   template <PanelForm F>
-  using Many = RequantizedColumns<F>;
-  using Unpacked = UnpackedUnits;
+  using Many = RequantizedColumns<V, F>;
+  using Unpacked = UnpackedUnits<V>;
   template <PanelForm F>
   static void unpack_run(const std::byte* tiles, int run, const Many<F>& columns,
                          std::uint8_t* weights) {
-    const PackedUnits<F> packed{tiles};
+    const PackedUnits<V, F> packed{tiles};
 #pragma GCC unroll 8
     for (int k = 0; k < kRunUnits; ++k, weights += kUnitBytes)
-      _mm512_storeu_si512(
-          weights, columns.weights(packed.unit(run, k), (run * kRunUnits + k) * 4 / F.group));
+      V::store(weights, columns.weights(packed.unit(run, k), (run * kRunUnits + k) * 4 / F.group));
   }
-};
 
-template <class Block>
-struct MultiplyRequantizedVnni {
-  static void run(const PanelMatmulArgs& a) noexcept {
-    multiply_many<RequantizedVnni, Block::kPanel>(a);
-  }
+  template <class Block>
+  struct Multiply {
+    static void run(const PanelMatmulArgs& a) noexcept {
+      multiply_many<RequantizedVnni, Block::kPanel>(a);
+    }
+  };
 };
 
 }  // namespace

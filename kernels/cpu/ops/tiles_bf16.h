@@ -34,7 +34,7 @@ class TilesBf16 : public ExpandAvx512 {
         for (int t = 0; t < kTileSide; ++t)
           sum[t] = _mm512_dpbf16_ps(
               sum[t], weights,
-              reinterpret_cast<__m512bh>(broadcast_word(a + kTileRow * t + 4 * k)));
+              reinterpret_cast<__m512bh>(VnniRows512::broadcast_word(a + kTileRow * t + 4 * k)));
       }
 #pragma GCC unroll 16
     for (int t = 0; t < kTileSide; ++t) _mm512_store_ps(c + kSumRow * t, sum[t]);
