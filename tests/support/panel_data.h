@@ -172,6 +172,17 @@ void for_each_code_panel_type(const Check& check) {
   });
 }
 
+/// Products of codes that no set has, or that run here although their set does not.
+struct StandIn {
+  const char* name;
+  const kernels::PanelProducts &few, &requantized;
+  const char* needs;  ///< the set that says whether the machine runs them
+};
+inline const StandIn kStandIns[] = {
+    {"avx512_vnni, emulated", kEmulatedVnni512, kEmulatedRequantized512, "avx2"},
+    {"avx_vnni, emulated", kEmulatedVnni256, kEmulatedRequantized256, "avx2"},
+    {"avx_vnni, EVEX encodings", kEvexVnni, kEvexRequantized, "avx512_vnni"}};
+
 template <class Check>
 void for_each_panel_set(const Check& check) {
   for (const kernels::KernelSet& set : kernels::kernel_sets()) {
@@ -179,14 +190,19 @@ void for_each_panel_set(const Check& check) {
     CAPTURE(std::string(set.table->name));
     check(kernels::kernel_table(set.table->name)->panels);
   }
-  if (!kernels::kernel_table("avx2")) return;
-  CAPTURE("avx512_vnni, emulated");
-  kernels::PanelKernels emulated = kernels::kernel_table("avx2")->panels;
-  emulated.few.widest_tile = kEmulatedVnni.widest_tile;
-  std::copy(std::begin(kEmulatedVnni.multiply), std::end(kEmulatedVnni.multiply),
-            emulated.few.multiply);
-  emulated.requantized = kEmulatedRequantized;
-  check(emulated);
+  for (const StandIn& products : kStandIns) {
+    CAPTURE(std::string(products.name));
+    if (!kernels::kernel_table(products.needs)) {
+      MESSAGE("skipped: " << products.name << ", for which the machine lacks " << products.needs);
+      continue;
+    }
+    kernels::PanelKernels panels = kernels::kernel_table("avx2")->panels;
+    panels.few.widest_tile = products.few.widest_tile;
+    std::copy(std::begin(products.few.multiply), std::end(products.few.multiply),
+              panels.few.multiply);
+    panels.requantized = products.requantized;
+    check(panels);
+  }
 }
 
 /// The kernels that every set is compared with.

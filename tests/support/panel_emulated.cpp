@@ -2,9 +2,10 @@
 #include "tests/support/emulated_avx512.h"
 
 #include "kernels/cpu/ops/expand_avx512.h"
-#include "kernels/cpu/ops/panel_matmul.h"
-#include "kernels/cpu/ops/requantized_vnni.h"
+#include "kernels/cpu/ops/vnni_rows_256.h"
+#include "kernels/cpu/ops/vnni_rows_512.h"
 #include "tests/support/panel_tiles.h"
+#include "tests/support/panel_vnni.h"
 
 namespace lq::test {
 namespace {
@@ -19,30 +20,34 @@ struct EmulatedTiles : kernels::PlainTiles {
   }
 };
 
-template <class Block>
-consteval void add_type(kernels::PanelProducts& products, DType type) {
-  if constexpr (kernels::HasPanel<Block>)
-    products.multiply[index_of(type)] = kernels::multiply_panels<kernels::PanelsVnni, Block>;
-}
-
-consteval kernels::PanelProducts vnni_products() {
-  using namespace kernels;
-  PanelProducts products{.widest_tile = PanelsVnni::kWidest,
-                         .activation_bytes = activation_bytes,
-                         .quantize = quantize_avx2};
-#define LQ_DTYPE(id, name, Block, gguf_id, max_rmse) add_type<Block>(products, DType::id);
-#define LQ_STORAGE(id, name, gguf_id, values, bytes)
-#include "kernels/blocks/dtypes.def"
-#undef LQ_DTYPE
-#undef LQ_STORAGE
-  return products;
-}
+/// What AVX-VNNI does, which AVX2's multiplication of bytes does not: no sum stops at 16 bits.
+struct EmulatedProducts {
+  static __m256i bytes(__m256i sum, __m256i codes, __m256i x) {
+    std::int32_t total[8];
+    std::uint8_t a[32];
+    std::int8_t b[32];
+    memcpy(total, &sum, sizeof total);
+    memcpy(a, &codes, sizeof a);
+    memcpy(b, &x, sizeof b);
+    for (int i = 0; i < 32; ++i) total[i / 4] += a[i] * b[i];
+    memcpy(&sum, total, sizeof sum);
+    return sum;
+  }
+  static __m256i pairs(__m256i sum, __m256i a, __m256i b) {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+  }
+};
+using EmulatedRows = kernels::VnniRows256<EmulatedProducts>;
 
 }  // namespace
 
-extern constinit const kernels::PanelProducts kEmulatedVnni = vnni_products();
-extern constinit const kernels::PanelProducts kEmulatedRequantized =
-    kernels::requantized_products<kernels::MultiplyRequantizedVnni>(kernels::requantize_avx2);
+extern constinit const kernels::PanelProducts kEmulatedVnni512 =
+    vnni_products<kernels::VnniRows512>();
+extern constinit const kernels::PanelProducts kEmulatedRequantized512 =
+    requantized_vnni_products<kernels::VnniRows512>();
+extern constinit const kernels::PanelProducts kEmulatedVnni256 = vnni_products<EmulatedRows>();
+extern constinit const kernels::PanelProducts kEmulatedRequantized256 =
+    requantized_vnni_products<EmulatedRows>();
 extern constinit const kernels::PanelProducts kEmulatedExpansion =
     kernels::tile_products_of<EmulatedTiles>();
 

@@ -14,11 +14,26 @@ namespace {
 
 template <class Products>
 struct VnniRows256 {
+  // Copied register by register: g++ moves arrays of plain structures in parts.
   struct Integers {
     __m256i half[2];
+    Integers() = default;
+    Integers(__m256i low, __m256i high) : half{low, high} {}
+    Integers(const Integers& v) : half{v.half[0], v.half[1]} {}
+    Integers& operator=(const Integers& v) {
+      half[0] = v.half[0], half[1] = v.half[1];
+      return *this;
+    }
   };
   struct Floats {
     __m256 half[2];
+    Floats() = default;
+    Floats(__m256 low, __m256 high) : half{low, high} {}
+    Floats(const Floats& v) : half{v.half[0], v.half[1]} {}
+    Floats& operator=(const Floats& v) {
+      half[0] = v.half[0], half[1] = v.half[1];
+      return *this;
+    }
   };
   using Mask = Integers;
   static constexpr int kTokens = 4;
@@ -159,8 +174,8 @@ struct VnniRows256 {
   }
 
  private:
-  static Integers pair(__m256i low, __m256i high) { return {{low, high}}; }
-  static Floats pair(__m256 low, __m256 high) { return {{low, high}}; }
+  static Integers pair(__m256i low, __m256i high) { return {low, high}; }
+  static Floats pair(__m256 low, __m256 high) { return {low, high}; }
   /// of_half(0) and of_half(1).
   template <class OfHalf>
   static auto both(const OfHalf& of_half) {
