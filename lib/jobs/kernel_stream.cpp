@@ -16,7 +16,7 @@ namespace {
 /// which other programs and guests change; that of the whole, because it is read again only after
 /// all the others.
 constexpr int kParts = 8;
-constexpr std::size_t kLine = 64;
+constexpr std::size_t kCacheLine = 64;
 
 }  // namespace
 
@@ -54,7 +54,8 @@ std::size_t PanelStream::part_bytes() const {
 std::int64_t PanelStream::time_reading(int part) {
   const std::size_t begin = static_cast<std::size_t>(part) * part_bytes();
   const std::int64_t start = thread_time_ns();
-  sum_ += read_memory(memory_->data() + begin / kLine * kLine, part_bytes() / kLine * kLine);
+  sum_ += read_memory(memory_->data() + begin / kCacheLine * kCacheLine,
+                      part_bytes() / kCacheLine * kCacheLine);
   return thread_time_ns() - start;
 }
 
@@ -97,7 +98,7 @@ void PanelStream::measure(const KernelOperation& operation, const KernelTable& t
   time_reading(kParts / 2);
   const int rounds = rounds_of_sample(product(1));
   result.panel_bytes = static_cast<std::uint64_t>(rounds) * part_bytes();
-  result.read_bytes = static_cast<std::uint64_t>(rounds) * (part_bytes() / kLine * kLine);
+  result.read_bytes = static_cast<std::uint64_t>(rounds) * (part_bytes() / kCacheLine * kCacheLine);
   const std::uint64_t rows = static_cast<std::uint64_t>(rounds) *
                              static_cast<std::uint64_t>(part_panels_) * in.n_rows() /
                              static_cast<std::uint64_t>(in.n_panels());
