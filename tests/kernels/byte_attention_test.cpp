@@ -8,11 +8,8 @@
 
 #include "tests/support/attention_queries.h"
 
+namespace lq::test::bytes {
 namespace {
-
-using namespace lq::kernels;
-using lq::DType;
-using namespace lq::test;
 
 constexpr DType kTypes[] = {DType::F16, DType::Q8_0};
 /// Where values are N(0,1): of one result and of all those of a case. A value alone may be rounded
@@ -239,3 +236,5 @@ TEST_CASE("attention by bytes neither loses many small weights nor what stands o
     CHECK(error < 0.02);
   });
 }
+
+}  // namespace lq::test::bytes
