@@ -66,7 +66,7 @@ static inline std::size_t attention_scratch(int head_dim, int value_dim) {
 /// block of positions at a time, and all queries are multiplied with these. Queries and weights are
 /// rounded to 8 bits, too. Filled as a whole.
 struct ByteAttention {
-  int positions = 0;  ///< of a block; 0: this way is not there
+  int positions = 0;  ///< of a block, a divisor of 512; 0: this way is not there
   int tile_rows = 0;  ///< n_tokens * group that are taken at a time
   /// 0 for heads that this way does not take.
   std::size_t (*block_bytes)(int head_dim, int value_dim) noexcept = nullptr;

@@ -17,12 +17,12 @@ std::size_t length(int n) { return static_cast<std::size_t>(n); }
 }  // namespace
 
 /// A call's tasks: for each part of the positions and each tile of tokens, one for each key-value
-/// head. With blocks of bytes, one for each head and block before.
+/// head. With blocks of bytes, one for each head and part before, which makes its blocks.
 struct CpuAttention::Split {
   int group, tile, n_tiles, n_parts, n_heads;
   const kernels::ByteAttention* bytes = nullptr;  ///< where keys and values become bytes
   std::size_t block_bytes = 0;
-  int n_blocks = 0;
+  int n_blocks = 0, n_block_parts = 0;
 
   Split(const AttentionStage& s, const kernels::ByteAttention& way)
       : group(s.n_heads / s.n_kv_heads), n_parts(1), n_heads(s.n_kv_heads) {
@@ -33,6 +33,7 @@ struct CpuAttention::Split {
     if (block_bytes > 0) {
       bytes = &way;
       n_blocks = (positions + way.positions - 1) / way.positions;
+      n_block_parts = (positions + kPartPositions - 1) / kPartPositions;
     }
     tile = std::max(1, (bytes ? way.tile_rows : kernels::kAttentionRows) / group);
     n_tiles = (s.q.rows + tile - 1) / tile;
@@ -64,12 +65,8 @@ void CpuAttention::run(const AttentionStage& s) {
     if (!alone) return pool_.run(n, task);
     for (int i = 0; i < n; ++i) task(i, 0);
   };
-  run_tasks(split.n_heads * split.n_blocks, [&](int task, int) {
-    const int head = task % split.n_heads, block = task / split.n_heads;
-    split.bytes->prepare[index_of(s.cache.type)](
-        head_args(s, head), block,
-        blocks_.data() + length(head) * split.head_bytes() + length(block) * split.block_bytes);
-  });
+  run_tasks(split.n_heads * split.n_block_parts,
+            [&](int task, int) { prepare(s, split, task % split.n_heads, task / split.n_heads); });
   run_tasks(split.n_tasks(), [&](int task, int worker) {
     attend(s, split, task, scratch_.data() + length(worker) * a_worker);
   });
@@ -113,6 +110,15 @@ kernels::AttentionArgs CpuAttention::head_args(const AttentionStage& s, int head
       .scratch = nullptr,
       .exact = s.rounding == AttentionRounding::none,
   };
+}
+
+void CpuAttention::prepare(const AttentionStage& s, const Split& split, int head, int part) {
+  const int blocks = kPartPositions / split.bytes->positions;
+  const int end = std::min(split.n_blocks, (part + 1) * blocks);
+  for (int block = part * blocks; block < end; ++block)
+    split.bytes->prepare[index_of(s.cache.type)](
+        head_args(s, head), block,
+        blocks_.data() + length(head) * split.head_bytes() + length(block) * split.block_bytes);
 }
 
 void CpuAttention::attend(const AttentionStage& s, const Split& split, int task, float* scratch) {

@@ -19,6 +19,7 @@ class CpuAttention {
  private:
   struct Split;
   static kernels::AttentionArgs head_args(const AttentionStage& stage, int head);
+  void prepare(const AttentionStage& stage, const Split& split, int head, int part);
   void attend(const AttentionStage& stage, const Split& split, int task, float* scratch);
   void merge(const AttentionStage& stage, const Split& split, int row) const;
 

@@ -66,8 +66,8 @@ class ThreadPool {
   std::atomic<void*> job_{nullptr};
   Enter enter_ = nullptr;
   Task task_ = nullptr;
-  alignas(64) std::atomic<std::uint64_t> done_{
-      0};  ///< tasks of all jobs, by others than the caller
+  /// Tasks of all jobs, by others than the caller.
+  alignas(64) std::atomic<std::uint64_t> done_{0};
   alignas(64) std::atomic<int> sleepers_{0};
   std::atomic<int> alarm_{0};  ///< what sleepers wait for
   std::atomic<bool> end_{false};

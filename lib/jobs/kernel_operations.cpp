@@ -129,6 +129,25 @@ const void* panel_product(const KernelTable& table, DType type) {
                         : reinterpret_cast<const void*>(way.multiply_floats[index_of(type)]);
 }
 
+/// Of n_tokens tokens with panels.
+template <int n_tokens>
+constexpr KernelOperation panel_operation(const char* name, bool from_memory = false) {
+  return {
+      name,
+      [](const KernelTable& t, const Operands& in, Results& out) {
+        multiply_all_panels(t, in, n_tokens, out);
+      },
+      [](const Operands& in, const Results& out) { return panel_products_hold(in, n_tokens, out); },
+      panel_product<n_tokens>,
+      n_tokens,
+      [](const KernelTable& t, const Operands& in, Results& out) {
+        repack(t, in, out);
+        round_tokens(t, in, n_tokens, out);
+      },
+      true,
+      from_memory};
+}
+
 constexpr KernelOperation kOperations[] = {
     {"encode",
      [](const KernelTable& t, const Operands& in, Results& out) {
@@ -173,41 +192,9 @@ constexpr KernelOperation kOperations[] = {
      [](const KernelTable& t, DType type) {
        return reinterpret_cast<const void*>(t.panels.encode[index_of(type)]);
      }},
-    {"panels-1",
-     [](const KernelTable& t, const Operands& in, Results& out) {
-       multiply_all_panels(t, in, 1, out);
-     },
-     [](const Operands& in, const Results& out) { return panel_products_hold(in, 1, out); },
-     panel_product<1>, 1,
-     [](const KernelTable& t, const Operands& in, Results& out) {
-       repack(t, in, out);
-       round_tokens(t, in, 1, out);
-     },
-     true},
-    {"panels-32",
-     [](const KernelTable& t, const Operands& in, Results& out) {
-       multiply_all_panels(t, in, kManyTokens, out);
-     },
-     [](const Operands& in, const Results& out) {
-       return panel_products_hold(in, kManyTokens, out);
-     },
-     panel_product<kManyTokens>, kManyTokens,
-     [](const KernelTable& t, const Operands& in, Results& out) {
-       repack(t, in, out);
-       round_tokens(t, in, kManyTokens, out);
-     },
-     true},
-    {"stream-1",
-     [](const KernelTable& t, const Operands& in, Results& out) {
-       multiply_all_panels(t, in, 1, out);
-     },
-     [](const Operands& in, const Results& out) { return panel_products_hold(in, 1, out); },
-     panel_product<1>, 1,
-     [](const KernelTable& t, const Operands& in, Results& out) {
-       repack(t, in, out);
-       round_tokens(t, in, 1, out);
-     },
-     true, true}};
+    panel_operation<1>("panels-1"),
+    panel_operation<kManyTokens>("panels-32"),
+    panel_operation<1>("stream-1", true)};
 
 }  // namespace
 

@@ -105,32 +105,10 @@ TEST_CASE("attention over parts of the positions is put together again") {
   for_each_cache(7, 300, [&](const KernelTable& table, CacheCase& cache) {
     for (const int n_tokens : {1, 3, 40}) {
       CAPTURE(n_tokens);
-      constexpr int kGroup = 3;
-      Queries queries(cache, n_tokens, kGroup, 300 - n_tokens, 0.2f);
-      const auto rows = static_cast<std::size_t>(n_tokens * kGroup);
-      const auto dims = static_cast<std::size_t>(cache.value_dim);
-      std::vector<float> sum(rows * dims), total(rows), peak(rows, -1e30f);
-      for (const auto& [begin, end] : {std::pair{0, 150}, {150, 151}, {151, 285}, {285, 300}}) {
-        AttentionArgs args = queries.args();
-        std::vector<float> peaks(rows, kNan), totals(rows, kNan);
-        args.begin = begin;
-        args.end = end;
-        args.peaks = peaks.data();
-        args.totals = totals.data();
-        table.attention[static_cast<int>(cache.type)](args);
-        for (std::size_t r = 0; r < rows; ++r) {
-          const bool sees = begin <= queries.depth + static_cast<int>(r) / kGroup;
-          REQUIRE((totals[r] > 0) == sees);
-          if (!sees) continue;
-          const float top = std::max(peak[r], peaks[r]);
-          const float keep = std::exp2(peak[r] - top), weight = std::exp2(peaks[r] - top);
-          peak[r] = top;
-          total[r] = keep * total[r] + weight * totals[r];
-          for (std::size_t i = r * dims; i < (r + 1) * dims; ++i)
-            sum[i] = keep * sum[i] + weight * queries.out[i];
-        }
-      }
-      for (std::size_t i = 0; i < sum.size(); ++i) queries.out[i] = sum[i] / total[i / dims];
+      Queries queries(cache, n_tokens, 3, 300 - n_tokens, 0.2f);
+      REQUIRE(queries.attend_parts({0, 150, 151, 285}, [&](const AttentionArgs& part) {
+        table.attention[static_cast<int>(cache.type)](part);
+      }));
       CHECK(queries.worst_error() < bound_of(cache.type));
     }
   });

@@ -81,6 +81,37 @@ struct Queries {
     return errors;
   }
   double worst_error() const { return errors().worst; }
+
+  /// Puts together what attend(args) gives for the positions from each of `begins` to the next, the
+  /// last to the end. False where a row's total does not say whether it sees any of a part.
+  template <class Attend>
+  bool attend_parts(const std::vector<int>& begins, const Attend& attend) {
+    const auto rows = static_cast<std::size_t>(n_tokens * group);
+    const auto dims = static_cast<std::size_t>(cache.value_dim);
+    std::vector<float> sum(rows * dims), total(rows), peak(rows, -1e30f);
+    for (std::size_t i = 0; i < begins.size(); ++i) {
+      AttentionArgs part = args();
+      std::vector<float> peaks(rows, kNan), totals(rows, kNan);
+      part.begin = begins[i];
+      part.end = i + 1 < begins.size() ? begins[i + 1] : positions();
+      part.peaks = peaks.data();
+      part.totals = totals.data();
+      attend(part);
+      for (std::size_t r = 0; r < rows; ++r) {
+        const bool sees = part.begin <= depth + static_cast<int>(r) / group;
+        if ((totals[r] > 0) != sees) return false;
+        if (!sees) continue;
+        const float top = std::max(peak[r], peaks[r]);
+        const float keep = std::exp2(peak[r] - top), weight = std::exp2(peaks[r] - top);
+        peak[r] = top;
+        total[r] = keep * total[r] + weight * totals[r];
+        for (std::size_t at = r * dims; at < (r + 1) * dims; ++at)
+          sum[at] = keep * sum[at] + weight * out[at];
+      }
+    }
+    for (std::size_t i = 0; i < sum.size(); ++i) out[i] = sum[i] / total[i / dims];
+    return true;
+  }
 };
 
 }  // namespace lq::test
