@@ -1,8 +1,8 @@
 // Times attention alone, through the backend: 8 key-value heads, 4 query heads each.
 //
-//   lq_time_attention [TYPE] [HEAD_DIM] [THREADS] [ISA] [exact]     without arguments f16 64 1
+//   lq_time_attention [TYPE] [HEAD_DIM] [THREADS] [ISA] [ROUNDING]
 //
-// Rounded as for weights of fewer than 8 bits, or not at all.
+// Without arguments f16 64 1, the best set and bytes; ROUNDING is none, bfloat16 or bytes.
 // Prompts are 512 tokens at several depths; generation is one token, each time over the cache of
 // another layer, 256 MiB in all, so that it comes from memory. Best of 0.4 s a case.
 #include <algorithm>
@@ -99,7 +99,10 @@ int main(int argc, char** argv) {
   const DType type = dtype_named(argc > 1 ? argv[1] : "f16").value_or(DType::F16);
   const int dim = argc > 2 ? std::atoi(argv[2]) : 64;
   const auto backend = make_cpu_backend(argc > 3 ? std::atoi(argv[3]) : 1, argc > 4 ? argv[4] : "");
-  const auto rounding = argc > 5 ? AttentionRounding::none : AttentionRounding::bytes;
+  const std::string name = argc > 5 ? argv[5] : "bytes";
+  const auto rounding = name == "none"       ? AttentionRounding::none
+                        : name == "bfloat16" ? AttentionRounding::bfloat16
+                                             : AttentionRounding::bytes;
   for (const int depth : {0, 4096, 8192}) Case{*backend, type, dim, 512, depth, rounding}.report();
   for (const int depth : {1023, 4095, 16383})
     Case{*backend, type, dim, 1, depth, rounding}.report();
